@@ -1,0 +1,78 @@
+"""The command line: one file per verb, imported only when that verb runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from vidaff import __version__
+from vidaff.errors import VidaffError
+
+VERBS = {
+    "synth": "Render synthetic data sets (the embedded default).",
+    "data": "Check, prepare and inspect data sets.",
+    "train": "Train a model.",
+    "eval": "Evaluate a checkpoint: every metric, per class and overall.",
+    "infer": "Find affordances in a video, a folder, a camera or a picture.",
+    "flow": "Compute RGB-D scene flow.",
+    "demo": "Render, train, evaluate, infer: the whole chain with a report.",
+}
+"""Verb -> one-line help. Listed here so that ``vidaff --help`` imports no verb (and no torch)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports ``vidaff.cli.<verb>`` and takes its ``command`` only when that verb is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"vidaff.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vidaff")
+def cli() -> None:
+    """Find affordances: the parts of an object that allow an action.
+
+    \b
+    Examples:
+      vidaff demo --out runs/demo
+      vidaff infer clip.mp4 --checkpoint small --out runs/clip
+      vidaff train --dataset sor3d-aff --data ROOT --recipe small --out runs/mine
+      vidaff VERB --help
+
+    \b
+    Shell completion (bash; zsh and fish alike):
+      eval "$(_VIDAFF_COMPLETE=bash_source vidaff)"
+    """
+
+
+def main() -> NoReturn:
+    """Entry point of the ``vidaff`` command: user errors in one line with exit code 2, Ctrl-C with 130."""
+    try:
+        code = cli.main(prog_name="vidaff", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except VidaffError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,166 @@
+"""Reading files from others safely, and writing our own so that no half-written file keeps its final name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidaff.errors import VidaffError
+
+MAX_JSON_BYTES = 64 * 2**20
+MAX_IMAGE_BYTES = 256 * 2**20
+MAX_IMAGE_PIXELS = 100_000_000
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success sync it and rename it to ``path``.
+
+    The temporary name keeps the suffix, because writers such as OpenCV choose the format by it. On any
+    failure, Ctrl-C included, the temporary file is removed and ``path`` is left as it was.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+    except OSError as error:
+        raise VidaffError(f"cannot write {path}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise VidaffError(f"cannot write {path}: {error.strerror}; nothing was kept") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 ``text`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file of at most 64 MiB; raise :class:`VidaffError` naming the file when it is missing or broken."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise VidaffError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB, refused as JSON")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise VidaffError(f"{path}: no such file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise VidaffError(f"{path}: not readable as JSON ({error})") from error
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a colour picture as (H, W, 3) uint8 RGB; raise :class:`VidaffError` when it is missing or truncated."""
+    import cv2
+
+    image = _decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_depth_image(path: str | Path) -> np.ndarray:
+    """Read a 16-bit single-channel depth picture (PNG, PGM, TIFF) as (H, W) uint16, unit as stored."""
+    import cv2
+
+    depth = _decode(path, cv2.IMREAD_UNCHANGED)
+    if depth.ndim != 2 or depth.dtype != np.uint16:
+        raise VidaffError(
+            f"{path}: depth must be a 16-bit single-channel picture, got {depth.dtype} with shape {depth.shape}"
+        )
+    return depth
+
+
+def read_label_image(path: str | Path) -> np.ndarray:
+    """Read an 8-bit picture as stored: (H, W) uint8 of ids, or (H, W, 3) uint8 RGB when it has colours."""
+    import cv2
+
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    if image.dtype != np.uint8 or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+        raise VidaffError(f"{path}: labels must be an 8-bit picture, got {image.dtype} with shape {image.shape}")
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 2::-1])
+
+
+def _decode(path: str | Path, flags: int) -> np.ndarray:
+    import cv2
+
+    path = Path(path)
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MAX_IMAGE_BYTES else None
+    except FileNotFoundError as error:
+        raise VidaffError(f"{path}: no such file") from error
+    except OSError as error:
+        raise VidaffError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if data is None:
+        raise VidaffError(f"{path}: larger than {MAX_IMAGE_BYTES >> 20} MiB, refused as a picture")
+    _check_picture(path, data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if image is None:
+        raise VidaffError(f"{path}: not a readable picture (empty, truncated or of an unknown format)")
+    return image
+
+
+def _check_picture(path: Path, data: bytes) -> None:
+    """Refuse what OpenCV would silently half-decode (truncated PNG and JPEG) or blow up on (huge sizes)."""
+    if data.startswith(b"\x89PNG") and b"IEND" not in data[-16:]:
+        raise VidaffError(f"{path}: truncated PNG (no end marker)")
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]:
+        raise VidaffError(f"{path}: truncated JPEG (no end marker)")
+    if data.startswith(b"\x89PNG") and len(data) >= 24:
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        if width * height > MAX_IMAGE_PIXELS:
+            raise VidaffError(f"{path}: {width}x{height} pixels, more than {MAX_IMAGE_PIXELS} are refused")
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) RGB uint8, or (H, W) uint8/uint16, atomically; the suffix chooses the format."""
+    import cv2
+
+    with atomic_path(path) as temporary:
+        data = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+        ok, encoded = cv2.imencode(Path(path).suffix, data)
+        if not ok:
+            raise VidaffError(f"{path}: the picture could not be encoded")
+        temporary.write_bytes(encoded.tobytes())
+
+
+def prepare_output_dir(path: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
+    """Create the output folder ``path``; refuse one that already holds files unless told otherwise."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise VidaffError(f"{path}: exists and is not a folder; choose another --out")
+    if path.is_dir() and any(path.iterdir()) and not (overwrite or resume):
+        raise VidaffError(f"{path}: already holds files; choose another --out, or pass --overwrite")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidaffError(f"{path}: cannot be created ({error.strerror or error})") from error
+    return path
