@@ -1,0 +1,1 @@
+"""Models: ``video`` (two-stream autoencoder); ``layers`` holds the parts they share."""
