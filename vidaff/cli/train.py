@@ -1,0 +1,62 @@
+"""``vidaff train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--dataset", default="sor3d-aff", show_default=True, help="Data set: sor3d-aff or own-clips.")
+@click.option("--data", type=click.Path(path_type=Path), help="Prepared file or folder; without it, clips are rendered.")
+@click.option("--recipe", default="small", show_default=True, help="Shipped recipe or a YAML file.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: train.epochs=20.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--overwrite", is_flag=True, help="Write into --out although it holds files.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    dataset: str,
+    data: Path | None,
+    recipe: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Train the video model.
+
+    \b
+    Examples:
+      vidaff train --dataset sor3d-aff --data clips.h5 --out runs/mine
+      vidaff train --data clips.h5 --recipe paper --set train.precision=bf16
+      vidaff train --data clips.h5 --out runs/mine --resume
+      torchrun --nproc-per-node 2 -m vidaff train --data clips.h5 --out runs/ddp
+
+    Without --data the embedded default is used: synthetic clips are rendered and prepared next to --out first.
+    """
+    from vidaff.config import load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    if data is None:
+        from vidaff.default_data import default_data
+
+        data = default_data(out.parent / "synthetic", size=settings.input.size, progress=not quiet)
+        click.echo(f"no --data given: using the embedded synthetic clips in {data}")
+    from vidaff.train import train
+
+    best = train(
+        settings,
+        data,
+        out,
+        dataset=dataset,
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        progress=not quiet,
+    )
+    click.echo(f"checkpoint: {best}")

@@ -1,0 +1,238 @@
+"""Training of the video branch: from a recipe and a data set to a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from vidaff import __version__
+from vidaff.config import Recipe, dump_recipe, recipe_from_dict
+from vidaff.datasets import load_dataset
+from vidaff.datasets.base import ClipDataset
+from vidaff.datasets.taxonomy import AFFORDANCES
+from vidaff.errors import VidaffError
+from vidaff.io import prepare_output_dir, write_text
+from vidaff.training.batches import ClipStore, accumulation, optimiser_steps, train_loader, val_loader
+from vidaff.training.callbacks import AtomicCheckpointIO, Export, Pictures, checkpoint_callbacks
+from vidaff.training.history import next_sitting, write_history
+from vidaff.training.losses import class_frequencies, class_weights
+from vidaff.training.module import VideoModule
+from vidaff.weights import load_torch_file
+
+RUN_ONLY = ("max_minutes", "workers", "cache", "val_every", "val_limit", "epochs")
+"""Keys of ``train`` that may differ between a run and its resumption."""
+
+
+class ClipData(L.LightningDataModule):
+    """Loaders of both splits; the training loader is made anew for every epoch."""
+
+    def __init__(self, train: ClipStore, val: ClipStore, recipe: Recipe) -> None:
+        super().__init__()
+        self.train_store, self.val_store, self.recipe = train, val, recipe
+
+    def train_dataloader(self) -> Any:
+        assert self.trainer is not None  # for the type checker
+        trainer = self.trainer
+        return train_loader(
+            self.train_store,
+            self.recipe,
+            epoch=trainer.current_epoch,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> Any:
+        return val_loader(self.val_store, self.recipe)
+
+
+def train(
+    recipe: Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    dataset: str = "sor3d-aff",
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Train the video network and return the folder of the selected checkpoint (``OUT/best``).
+
+    Args:
+        recipe: all settings, see :func:`vidaff.config.load_recipe`.
+        data: a prepared file, or a folder in the data set's own layout.
+        out: receives ``recipe.yaml``, ``checkpoints/``, ``best/``, ``last/``, ``metrics.csv``, TensorBoard logs and
+            ``pictures/``.
+        dataset: name in :data:`vidaff.datasets.DATASETS`.
+        resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
+        overwrite: use ``out`` although it holds files.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: show a progress bar.
+
+    Raises:
+        VidaffError: unusable data, recipe or folder; see the message.
+    """
+    out = prepare_output_dir(out, overwrite=overwrite, resume=resume)
+    last = _resume_point(recipe, out) if resume else None
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    train_set, val_set = (_open_split(dataset, data, split, recipe) for split in ("train", "val"))
+    _check_data(train_set, recipe)
+    # Deterministic kernels are what makes a resumed run bit-identical.
+    L.seed_everything(recipe.train.seed, workers=True, verbose=False)
+    stores = [ClipStore(s, clip_length=recipe.train.clip_length, cache=recipe.train.cache) for s in (train_set, val_set)]
+    for store in stores:
+        store.fill()
+    module = _build_module(recipe, stores[0], data)
+    write_text(out / "recipe.yaml", dump_recipe(recipe))
+    _quiet_lightning()
+    trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
+    trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
+    write_history(out)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return out / "best"
+
+
+def _quiet_lightning() -> None:
+    """Silence remarks that do not concern the user: hardware lists, advertisements, worker counts."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning.*")
+
+
+def _open_split(dataset: str, data: str | Path, split: str, recipe: Recipe) -> ClipDataset:
+    if Path(data).is_file():
+        found = load_dataset(dataset, data, split)
+    else:
+        found = load_dataset(dataset, data, split, size=recipe.input.size, fps=recipe.input.fps)
+    if len(found) == 0:
+        raise VidaffError(f"{data}: the {split} split holds no clips")
+    return found
+
+
+def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
+    """Refuse data that cannot serve the recipe, before the first epoch rather than in it."""
+    settings = recipe.train
+    if len(train_set) < settings.batch_size:
+        raise VidaffError(f"{len(train_set)} training clips do not fill one batch of train.batch_size={settings.batch_size}")
+    if settings.pretrain_epochs and len(train_set) < settings.pretrain_batch:
+        raise VidaffError(
+            f"{len(train_set)} training clips do not fill one batch of train.pretrain_batch={settings.pretrain_batch}"
+        )
+    clip = train_set.read(0)
+    if settings.pretrain_epochs and clip.affordances is None:
+        raise VidaffError(
+            "train.pretrain_epochs needs labels of all parts, which this data has not; set it to 0 "
+            "(real SOR3D-AFF labels one part a recording)"
+        )
+    if recipe.model.second_stream != "none" and clip.flow is None:
+        raise VidaffError(
+            f"model.second_stream={recipe.model.second_stream} needs flow, which this data has not: run "
+            "'vidaff data prepare' with --flow, or set model.second_stream=none"
+        )
+    stored = getattr(train_set, "settings", {}).get("flow")
+    if stored is not None and (stored == "dis2d") != (recipe.model.second_stream == "flow2d"):
+        if recipe.model.second_stream != "none":
+            raise VidaffError(
+                f"model.second_stream={recipe.model.second_stream}, but the file was prepared with --flow {stored}; "
+                "2D flow goes with --flow dis2d, 3D flow with any other method"
+            )
+    if recipe.model.depth and clip.depth is None:
+        raise VidaffError("model.depth=true needs depth, which this data has not; set model.depth=false")
+
+
+def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoModule:
+    settings = recipe.train
+    weights, prior = None, None
+    if settings.prior_bias or settings.balance_classes or settings.background_weight != 1:
+        masks = [m for m in (store.dataset.read_static(i).mask for i in range(len(store))) if m is not None]
+        frequencies = class_frequencies(masks, recipe.model.num_classes)
+        weights = class_weights(
+            frequencies, background=settings.background_weight, balance=settings.balance_classes
+        )
+        prior = torch.from_numpy(frequencies.astype(np.float32)) if settings.prior_bias else None
+    info = {
+        "vidaff": __version__,
+        "classes": [*AFFORDANCES, "background"],
+        "data": Path(data).name,
+        "train_clips": len(store),
+    }
+    return VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
+
+
+def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: str, progress: bool) -> L.Trainer:
+    settings = recipe.train
+    sitting = next_sitting(out)
+    callbacks: list[Callback] = [*checkpoint_callbacks(out / "checkpoints"), Export(out), Pictures(out, val)]
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    return L.Trainer(
+        default_root_dir=out,
+        accelerator="gpu" if device == "cuda" else device,
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        # Pre-training and still pictures leave the recurrent weights out of the graph.
+        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
+        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+        max_epochs=settings.epochs,
+        max_time=None if settings.max_minutes is None else timedelta(minutes=settings.max_minutes),
+        accumulate_grad_batches=accumulation(recipe, world=world),
+        gradient_clip_val=settings.clip_grad or None,
+        check_val_every_n_epoch=settings.val_every,
+        limit_val_batches=_val_batches(recipe, len(val)),
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        callbacks=callbacks,
+        logger=[CSVLogger(out, name="logs", version=sitting), TensorBoardLogger(out, name="logs", version=sitting)],
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+
+
+def _val_batches(recipe: Recipe, clips: int) -> float | int:
+    if recipe.train.val_limit is None or recipe.train.val_limit >= clips:
+        return 1.0
+    return max(1, recipe.train.val_limit // max(recipe.train.micro_batch or recipe.train.batch_size, 8))
+
+
+def _resume_point(recipe: Recipe, out: Path) -> str | None:
+    """The last checkpoint in ``out``, None when there is none yet; refuses one made with other settings."""
+    last = out / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return None
+    stored = load_torch_file(last).get("hyper_parameters", {}).get("recipe")
+    if not isinstance(stored, dict):
+        raise VidaffError(f"{last}: carries no recipe; it was not written by vidaff train")
+    before = recipe_from_dict(stored, where=str(last))
+    changed = _changed_keys(before, recipe)
+    if changed:
+        raise VidaffError(f"{out}: was trained with other settings ({', '.join(changed)}); resume with the same ones")
+    return str(last)
+
+
+def _changed_keys(before: Recipe, now: Recipe) -> list[str]:
+    changed = []
+    for block in ("model", "input", "train"):
+        old, new = getattr(before, block).model_dump(), getattr(now, block).model_dump()
+        changed += [f"{block}.{key}" for key in new if old[key] != new[key] and key not in RUN_ONLY]
+    return changed
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """What a finished run says of its selected checkpoint: epoch and validation scores."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    info: dict[str, Any] = config["info"]
+    return info

@@ -1,0 +1,118 @@
+"""Checkpoints that are never half-written, exports, and pictures while training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from vidaff.io import atomic_path
+from vidaff.training.augment import last_frame
+from vidaff.training.batches import Batch, ClipStore
+from vidaff.training.module import VideoModule
+from vidaff.weights import load_torch_file, save_checkpoint
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes under a temporary name and renames; reads without ever running code from the file."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        content: dict[str, Any] = load_torch_file(Path(path))
+        return content
+
+
+def checkpoint_callbacks(folder: Path) -> list[Callback]:
+    """``last.ckpt`` after every epoch, and ``best.ckpt`` by validation IoU."""
+    common: dict[str, Any] = {
+        "dirpath": folder,
+        "save_on_train_epoch_end": True,
+        "every_n_epochs": 1,
+        "enable_version_counter": False,
+    }
+    return [
+        ModelCheckpoint(filename="last", save_top_k=1, monitor=None, **common),
+        ModelCheckpoint(filename="best", save_top_k=1, monitor="val/iou", mode="max", **common),
+    ]
+
+
+class Export(Callback):
+    """Writes ``OUT/last`` after every epoch, and ``OUT/best`` when the validation IoU has not been higher."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.best = -1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = float(state_dict["best"])
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, VideoModule)  # for the type checker
+        # Every process keeps the score, because the checkpoint's state is taken from the first and given to all.
+        score = float(trainer.callback_metrics.get("val/iou", torch.tensor(0.0)))
+        improved = score >= self.best
+        if improved:
+            self.best = score
+        if not trainer.is_global_zero:
+            return
+        info = {**pl_module.info, "epoch": trainer.current_epoch + 1, "val": _scores(trainer.callback_metrics)}
+        save_checkpoint(self.out / "last", pl_module.model, pl_module.recipe, info)
+        if improved and pl_module.recipe.train.select == "iou":
+            save_checkpoint(self.out / "best", pl_module.model, pl_module.recipe, info)
+        if pl_module.recipe.train.select == "last":
+            save_checkpoint(self.out / "best", pl_module.model, pl_module.recipe, info)
+
+
+def _scores(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Validation scores of the current epoch; metrics of earlier stages linger in the trainer and are left out."""
+    return {key: float(metrics[f"val/{key}"]) for key in ("iou", "f", "action") if f"val/{key}" in metrics}
+
+
+class Pictures(Callback):
+    """Saves what the network predicts on the same few validation clips after every validation."""
+
+    def __init__(self, out: Path, store: ClipStore, count: int = 8) -> None:
+        self.out = out
+        self.store = store
+        chosen = np.linspace(0, len(store) - 1, min(count, len(store))).astype(int)
+        self.indices = sorted(set(chosen.tolist()))
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        from vidaff.io import write_image
+        from vidaff.visualize import blend_labels, contact_sheet
+
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, VideoModule)  # for the type checker
+        self.store.static = False
+        batch: Batch = torch.utils.data.default_collate([self.store[i] for i in self.indices])
+        static = trainer.current_epoch < pl_module.recipe.train.pretrain_epochs
+        with torch.no_grad():
+            output = pl_module(last_frame(batch) if static else batch, size=tuple(batch["mask"].shape[-2:]))
+        cells = []
+        for rgb, mask, guess in zip(batch["rgb"], batch["mask"], output.logits.argmax(1), strict=True):
+            frame = rgb[-1].numpy()
+            cells += [frame, blend_labels(frame, mask.numpy()), blend_labels(frame, guess.to(torch.uint8).numpy())]
+        captions = ["last frame", "label", "prediction"] * len(self.indices)
+        sheet = contact_sheet(cells, captions=captions, columns=6, cell=(160, 160), with_legend=True)
+        write_image(self.out / "pictures" / f"epoch_{trainer.current_epoch + 1:04d}.png", sheet)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("predictions", sheet, trainer.current_epoch, dataformats="HWC")
