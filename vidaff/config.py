@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vidaff.errors import VidaffError
+from vidaff.errors import VidaffError, first_line
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -113,7 +113,7 @@ class TrainSettings(Settings):
     pretrain_batch: int = Field(32, ge=1, description="pictures in one step of the static pre-training")
     static_share: float = Field(0.0, ge=0, le=1, description="share of steps that see the last frames alone")
     coarse_size: tuple[int, int] | None = Field(None, description="smaller input size of the first epochs")
-    coarse_epochs: int = Field(0, ge=0, description="epochs, after pre-training, that use coarse_size")
+    coarse_epochs: int = Field(0, ge=0, description="first epochs, pre-training included, that use coarse_size")
     flip: bool = Field(False, description="mirror half of the clips left to right")
     colour_jitter: float = Field(0.0, ge=0, le=1, description="relative brightness, contrast and tint changes")
     depth_shift: float = Field(0.0, ge=0, description="metres, standard deviation of a depth offset per clip")
@@ -217,7 +217,7 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise VidaffError(f"{where}: not readable as YAML ({str(error).splitlines()[0]})") from error
+        raise VidaffError(f"{where}: not readable as YAML ({first_line(error)})") from error
     if data is None:
         return {}
     if not isinstance(data, dict):

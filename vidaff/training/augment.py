@@ -78,14 +78,11 @@ def _jitter(rgb: torch.Tensor, strength: float, generator: torch.Generator) -> t
     count = len(rgb)
 
     def draw(*shape: int) -> torch.Tensor:
-        return (torch.rand(count, *shape, generator=generator) * 2 - 1) * strength
+        return (torch.rand(count, 1, 1, 1, *shape, generator=generator) * 2 - 1) * strength
 
-    gain = (1 + draw(1)) * (1 + 0.5 * draw(3))  # (B, 3)
+    gain = (1 + draw(1)) * (1 + 0.5 * draw(3))  # (B, 1, 1, 1, 3)
     offset = draw(1) * 64
-    # A table of 256 entries per clip and channel is far cheaper than float pictures.
-    table = (torch.arange(256).view(1, 256, 1) * gain.unsqueeze(1) + offset.unsqueeze(1)).clamp(0, 255).byte()
-    channel = torch.arange(3)
-    return torch.stack([table[i][rgb[i].long(), channel] for i in range(count)])
+    return (rgb.float() * gain + offset).clamp_(0, 255).byte()
 
 
 def _flow_noise(batch: Batch, sigma: float, generator: torch.Generator) -> None:

@@ -64,10 +64,9 @@ class VideoModule(L.LightningModule):
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith("model.")}
 
     def input_size(self) -> tuple[int, int]:
-        """Input size of the current epoch: coarse in the first video epochs when the recipe says so."""
+        """Input size of the current epoch: coarse in the first ones when the recipe says so."""
         settings = self.recipe.train
-        coarse_until = settings.pretrain_epochs + settings.coarse_epochs
-        if settings.coarse_size is not None and settings.pretrain_epochs <= self.current_epoch < coarse_until:
+        if settings.coarse_size is not None and self.current_epoch < settings.coarse_epochs:
             return settings.coarse_size
         return self.recipe.input.size
 
@@ -80,18 +79,19 @@ class VideoModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         settings = self.recipe.train
         generator = step_generator(settings.seed, self.current_epoch, batch_idx, self.global_rank)
-        batch = augment(batch, settings, generator)
         if self.current_epoch < settings.pretrain_epochs:
-            return self._static_loss(last_frame(batch))
+            return self._static_loss(augment(last_frame(batch), settings, generator))
         # These draws must be the same on every process, or gradients of different graphs would be averaged.
         common = step_generator(settings.seed, self.current_epoch, batch_idx, -1)
         if float(torch.rand((), generator=common)) < settings.static_share:
-            return self._video_loss(last_frame(batch))
-        dropped = int(torch.randint(settings.drop_first + 1, (), generator=common))
-        return self._video_loss(without_first_frames(batch, dropped))
+            batch = last_frame(batch)
+        else:
+            dropped = int(torch.randint(settings.drop_first + 1, (), generator=common))
+            batch = without_first_frames(batch, dropped)
+        return self._video_loss(augment(batch, settings, generator))
 
     def _static_loss(self, batch: Batch) -> torch.Tensor:
-        output = self(batch)
+        output = self(batch, size=self.input_size())
         target = _resize_labels(batch["affordances"], output.logits)
         loss = any_part_nll(output.logits, target, self.weights)
         self._log({"train/pretrain": loss}, len(batch["action"]))
@@ -123,7 +123,7 @@ class VideoModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         static = self.current_epoch < self.recipe.train.pretrain_epochs
-        output = self(last_frame(batch) if static else batch)
+        output = self(last_frame(batch) if static else batch, size=self.input_size())
         target = _resize_labels(batch["mask"], output.logits)
         self.meter.update(output.logits.argmax(1), target)
         guesses = output.action_logits.argmax(1)

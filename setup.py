@@ -1,0 +1,5 @@
+"""Entry point for tools that still look for ``setup.py``; the metadata lives in ``pyproject.toml``."""
+
+from setuptools import setup
+
+setup()

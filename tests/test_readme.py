@@ -1,0 +1,74 @@
+"""The README's page on one's own data, run as it is written (slow: it renders, trains, evaluates and infers)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from vidaff.cli import cli
+from vidaff.datasets import Clip, load_dataset
+from vidaff.datasets.synthetic import SynthSettings, render_sor3d_aff
+from vidaff.datasets.taxonomy import AFFORDANCES
+from vidaff.io import write_image, write_json
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+TOY = {
+    "train": "--quiet --set train.batch_size=2 --set train.epochs=1 --set train.max_minutes=0.2 --set model.init=he",
+    "eval": "--limit 2",
+}
+"""Added to the README's commands, so that they end in seconds."""
+
+
+def commands(heading: str) -> list[list[str]]:
+    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [words[1:] for words in lines if words and words[0] == "vidaff"]
+
+
+def save_as_own_clip(folder: Path, clip: Clip) -> None:
+    """Write a clip in the folder form that the README describes."""
+    assert clip.depth is not None and clip.mask is not None and clip.intrinsics is not None
+    for number, (rgb, depth) in enumerate(zip(clip.rgb, clip.depth, strict=True), start=1):
+        write_image(folder / "rgb" / f"{number:04d}.png", rgb)
+        write_image(folder / "depth" / f"{number:04d}.png", depth)
+    write_image(folder / "mask.png", clip.mask)
+    height, width = clip.mask.shape
+    camera = {**clip.intrinsics.as_dict(), "width": width, "height": height}
+    facts = {"action": AFFORDANCES[clip.action], "object": clip.object, "subject": "me", "fps": clip.fps}
+    write_json(folder / "clip.json", {**facts, "intrinsics": camera})
+
+
+def save_video(path: Path, clip: Clip) -> None:
+    from vidaff.media import VideoWriter
+
+    with VideoWriter(path, clip.fps, clip.rgb.shape[1:3]) as video:
+        for frame in clip.rgb:
+            video.write(frame)
+
+
+@pytest.mark.slow
+def test_own_data_from_folders_to_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = render_sor3d_aff("rendered", SynthSettings(clips_train=6, clips_val=2, size=64), workers=1, progress=False)
+    for split in ("train", "val"):
+        clips = load_dataset("sor3d-aff", root, split, size=(64, 64))
+        for index in range(len(clips)):
+            save_as_own_clip(tmp_path / "my_clips" / split / f"clip_{index:02d}", clips.read(index))
+    save_video(tmp_path / "clip.mp4", clips.read(0))
+
+    done = []
+    for words in commands("Your own data"):
+        if "ROOT" in words:
+            continue
+        result = CliRunner().invoke(cli, [*words, *shlex.split(TOY.get(words[0], ""))], catch_exceptions=False)
+        assert result.exit_code == 0, f"vidaff {shlex.join(words)}\n{result.output}"
+        done.append(words[0])
+    assert done == ["data", "data", "train", "eval", "infer"]
+    assert (tmp_path / "runs" / "mine" / "eval" / "results.md").is_file()
+    assert (tmp_path / "runs" / "mine" / "clip" / "overlay.mp4").is_file()

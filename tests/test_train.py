@@ -1,0 +1,151 @@
+"""Training: it learns, resumes bit-identically after kill -9, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.toy import write_toy_file
+from vidaff.config import load_recipe
+from vidaff.errors import VidaffError
+from vidaff.train import train
+from vidaff.training.history import read_history
+from vidaff.weights import load_checkpoint
+
+TOY = [
+    "train.epochs=4",
+    "train.pretrain_epochs=1",
+    "train.clip_length=4",
+    "train.drop_first=1",
+    "input.size=32",
+    "train.batch_size=4",
+    "train.pretrain_batch=8",
+    "train.val_every=1",
+    "train.precision=fp32",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_toy_file(tmp_path_factory.mktemp("toy") / "toy.h5")
+
+
+def run(data, out, *overrides, **options):
+    recipe = load_recipe("tiny", [*TOY, *overrides])
+    return train(recipe, data, out, device="cpu", progress=False, **options)
+
+
+def test_writes_all_it_promises(data, tmp_path):
+    best = run(data, tmp_path / "run")
+    assert best == tmp_path / "run" / "best"
+    for name in ("recipe.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "last/config.json"):
+        assert (tmp_path / "run" / name).is_file(), name
+    pictures = sorted(p.name for p in (tmp_path / "run" / "pictures").iterdir())
+    assert pictures == [f"epoch_{n:04d}.png" for n in (1, 2, 3, 4)]
+    history = read_history(tmp_path / "run")
+    assert [int(row["epoch"]) for row in history] == [0, 1, 2, 3]
+    assert "train/pretrain" in history[0]
+    assert "train/action" in history[-1]
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.info["classes"][-1] == "background"
+    assert checkpoint.recipe == load_recipe("tiny", TOY)
+    torch.testing.assert_close(
+        dict(load_checkpoint(tmp_path / "run/checkpoints/last.ckpt").model.state_dict()),
+        dict(load_checkpoint(tmp_path / "run/last").model.state_dict()),
+    )
+
+
+def test_learns_the_toy_clips(data, tmp_path):
+    run(data, tmp_path / "run", "train.epochs=14", "train.static_share=0", "train.lr=0.003", "train.val_every=14")
+    history = read_history(tmp_path / "run")
+    assert float(history[-1]["train/video_loss"]) < 0.8 * float(history[1]["train/video_loss"])
+
+
+def test_kill_9_and_resume_end_with_the_same_bytes(data, tmp_path):
+    arguments = [sys.executable, "-m", "vidaff", "train", "--data", str(data), "--recipe", "tiny", "--device", "cpu"]
+    for override in [*TOY, "train.epochs=6", "train.precision=bf16"]:
+        arguments += ["--set", override]
+    # One thread: how sums are split over threads must not depend on what else the machine does.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*arguments, "--quiet", "--out", tmp_path / "whole"], check=True, env=environment, timeout=300)
+    cut = subprocess.Popen([*arguments, "--quiet", "--out", tmp_path / "cut"], env=environment)
+    _wait_for_checkpoints(tmp_path / "cut" / "checkpoints" / "last.ckpt", 3)
+    cut.send_signal(signal.SIGKILL)
+    assert cut.wait() == -signal.SIGKILL
+    assert len(read_history(tmp_path / "cut")) < 6
+    subprocess.run([*arguments, "--quiet", "--resume", "--out", tmp_path / "cut"], check=True, env=environment, timeout=300)
+    for name in ("best/model.safetensors", "last/model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    whole, resumed = read_history(tmp_path / "whole"), read_history(tmp_path / "cut")
+    assert resumed[-1] == whole[-1]
+    assert [row["epoch"] for row in resumed] == [row["epoch"] for row in whole]
+
+
+def _wait_for_checkpoints(path, count):
+    """Return as soon as ``path`` has been replaced ``count`` times."""
+    seen, deadline = set(), time.monotonic() + 200
+    while len(seen) < count:
+        assert time.monotonic() < deadline, "no checkpoint appeared"
+        if path.exists():
+            seen.add((path.stat().st_ino, path.stat().st_mtime_ns))
+        time.sleep(0.002)
+
+
+def test_micro_batches_make_the_same_first_step(data, tmp_path):
+    same = ["train.epochs=1", "train.pretrain_epochs=0", "train.static_share=0", "train.drop_first=0"]
+    same += ["train.flip=false", "train.colour_jitter=0", "train.background_weight=1", "train.balance_classes=0"]
+    same += ["train.dice=0", "train.batch_size=16", "train.lr=0.001"]
+    whole = load_checkpoint(run(data, tmp_path / "a", *same)).model.state_dict()
+    parts = load_checkpoint(run(data, tmp_path / "b", *same, "train.micro_batch=4")).model.state_dict()
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], atol=3e-4, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.batch_size=64", "do not fill one batch"),
+        ("model.second_stream=flow2d", "--flow dis2d"),
+        ("train.pretrain_batch=40", "do not fill one batch"),
+    ],
+)
+def test_data_that_cannot_serve_the_recipe(data, tmp_path, override, said):
+    with pytest.raises(VidaffError, match=said):
+        run(data, tmp_path / "run", override)
+
+
+def test_out_and_resume_are_guarded(data, tmp_path):
+    out = tmp_path / "run"
+    run(data, out, "train.epochs=2")
+    with pytest.raises(VidaffError, match="already holds files"):
+        run(data, out)
+    with pytest.raises(VidaffError, match=r"other settings \(train.lr\)"):
+        run(data, out, "train.lr=0.5", resume=True)
+    run(data, out, "train.epochs=3", resume=True)
+    assert len(read_history(out)) == 3
+
+
+@pytest.mark.parametrize("variant", ["model.second_stream=none", "model.depth=false", "train.coarse_epochs=1"])
+def test_variants_train(data, tmp_path, variant):
+    extra = ["train.coarse_size=16"] if "coarse" in variant else []
+    run(data, tmp_path / "run", "train.epochs=2", *extra, variant)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_global_batch(data, tmp_path):
+    arguments = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "vidaff", "train"]
+    arguments += ["--data", str(data), "--recipe", "tiny", "--device", "cpu", "--quiet", "--out", str(tmp_path / "run")]
+    for override in TOY:
+        arguments += ["--set", override]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *arguments], check=True, env=environment, timeout=300)
+    alone = load_checkpoint(run(data, tmp_path / "alone")).recipe
+    assert load_checkpoint(tmp_path / "run" / "best").recipe == alone
+    # Same number of optimiser steps as one process makes.
+    assert [r["step"] for r in read_history(tmp_path / "run")] == [r["step"] for r in read_history(tmp_path / "alone")]

@@ -1,0 +1,53 @@
+"""Clip data sets: one file each, all returning :class:`Clip` through :class:`ClipDataset`.
+
+Adding one: write a :class:`ClipDataset` whose constructor takes ``(root, split, **options)``, name it in
+:data:`DATASETS`, and add its card to the top-level ``datasets/`` folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vidaff.datasets.base import Clip, ClipDataset, ClipInfo
+from vidaff.errors import VidaffError
+
+DATASETS: dict[str, str] = {
+    "sor3d-aff": "vidaff.datasets.sor3d_aff:Sor3dAff",
+    "own-clips": "vidaff.datasets.own_clips:OwnClips",
+}
+"""Name -> ``module:Class``, imported when it is asked for."""
+
+SPLITS = ("train", "val")
+
+__all__ = ["DATASETS", "SPLITS", "Clip", "ClipDataset", "ClipInfo", "dataset_class", "load_dataset"]
+
+
+def dataset_class(name: str) -> type[ClipDataset]:
+    """Class of the data set called ``name``; raise :class:`VidaffError` listing the known names."""
+    if name not in DATASETS:
+        raise VidaffError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
+    module, _, attribute = DATASETS[name].partition(":")
+    found: type[ClipDataset] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def load_dataset(name: str, root_or_file: str | Path, split: str, **options: Any) -> ClipDataset:
+    """Open one split of a data set: a folder in its own layout, or a file written by ``vidaff data prepare``.
+
+    ``options`` go to the class of the folder layout (size, geometry, fps ...). A prepared file has them built in
+    and takes none.
+    """
+    source = Path(root_or_file)
+    opener: Callable[..., ClipDataset] = dataset_class(name)
+    if source.is_file():
+        from vidaff.datasets.prepared import PreparedClips
+
+        if options:
+            raise VidaffError(f"{source}: a prepared file takes no options, got {', '.join(sorted(options))}")
+        return PreparedClips(source, split, dataset=name)
+    if not source.exists():
+        raise VidaffError(f"{source}: no such file or folder")
+    return opener(source, split, **options)

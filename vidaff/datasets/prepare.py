@@ -1,0 +1,239 @@
+"""Write a prepared file: sample, align and resize the clips of a data set, compute their flow, pack it all in HDF5.
+
+Every clip becomes one small file in ``OUT.h5.parts/`` first; a run that was stopped continues from there. At the end
+they are joined into a temporary file that takes the name ``OUT.h5``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vidaff.datasets import SPLITS, dataset_class
+from vidaff.datasets.base import Clip
+from vidaff.datasets.calibration import read_calibration
+from vidaff.datasets.folder import FolderClips
+from vidaff.datasets.pool import run_pool
+from vidaff.datasets.prepared import ARRAYS, FORMAT, VERSION, open_prepared, read_head
+from vidaff.datasets.taxonomy import CLASSES
+from vidaff.errors import VidaffError
+from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
+from vidaff.frames import default_intrinsics
+from vidaff.io import atomic_path, read_json, write_json
+
+FLOWS = (*METHODS, "exact")
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How clips are stored.
+
+    ``size``: (height, width) of all arrays; the paper's is (300, 300). ``fps``: frames a second, None keeps all.
+    ``geometry``, ``calibration`` (YAML file), ``centre_crop``: :mod:`vidaff.datasets.geometry`. ``flow``: a method of
+    :mod:`vidaff.flow3d`, computed at the stored size; ``exact`` copies the ground truth of synthetic clips; ``none``
+    stores no flow. ``clip_length`` keeps the last frames only. ``frame_rule``: ``fps`` or ``authors``.
+    ``all_labels`` keeps classes beside the recording's action. ``black_is_ignore``: black in masks is 255.
+    """
+
+    size: tuple[int, int] = (96, 96)
+    fps: float | None = 10.0
+    geometry: str = "resize"
+    flow: str = "dis"
+    calibration: str | None = None
+    centre_crop: int | None = None
+    clip_length: int | None = None
+    frame_rule: str = "fps"
+    all_labels: bool = False
+    black_is_ignore: bool = False
+
+    def __post_init__(self) -> None:
+        if self.flow not in FLOWS:
+            raise VidaffError(f"unknown flow {self.flow!r}; known: {', '.join(FLOWS)}")
+
+    def options(self) -> dict[str, Any]:
+        """Options for the class that reads the folders."""
+        values = asdict(self)
+        flow = values.pop("flow")
+        return {**values, "exact_flow": flow == "exact"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that changes the stored numbers, JSON-able: the calibration's content instead of its path."""
+        values: dict[str, Any] = {**asdict(self), "size": list(self.size)}
+        if self.calibration is not None:
+            values["calibration"] = read_calibration(self.calibration).as_dict()
+        method = self.flow if self.flow in METHODS else "none"
+        values["flow_settings"] = SceneFlow(Intrinsics(1, 1, 0, 0), method).settings()
+        # One round trip, so that settings read back from disk compare equal.
+        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def prepare_clips(
+    dataset_name: str,
+    root: str | Path,
+    out: str | Path,
+    settings: PrepareSettings,
+    *,
+    workers: int = 2,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Write the clips of the data set ``dataset_name`` under ``root`` to the prepared file ``out``; return its path.
+
+    ``workers`` processes share the clips. ``resume`` continues a stopped run with the same settings, ``overwrite``
+    starts anew. Raises :class:`VidaffError` for unusable clips or settings, an existing file, or a full disk.
+    """
+    out = Path(out)
+    datasets = open_splits(dataset_name, root, settings)
+    record = {"dataset": dataset_name, "settings": settings.as_dict()}
+    if _is_done(out, record, resume=resume, overwrite=overwrite):
+        return out
+    parts = _begin(out, {**record, "root": str(Path(root).resolve())}, resume=resume, overwrite=overwrite)
+    clips = [(split, dataset.name(i), i) for split, dataset in datasets.items() for i in range(len(dataset))]
+    left = [(split, i) for split, name, i in clips if not _shard(parts, split, name).is_file()]
+    with _bar(progress) as bar:
+        task = bar.add_task("preparing", total=len(clips), completed=len(clips) - len(left))
+        start = (datasets, settings, parts)
+        for _ in run_pool(_prepare_one, left, workers=workers, start=_start_worker, start_args=start):
+            bar.advance(task)
+        task = bar.add_task("joining  ", total=len(clips))
+        _join(out, record, parts, bar.track(clips, task_id=task))
+    shutil.rmtree(parts, ignore_errors=True)
+    return out
+
+
+def open_splits(dataset_name: str, root: str | Path, settings: PrepareSettings) -> dict[str, FolderClips]:
+    """The splits that exist under ``root``. Own clips without ``train/`` and ``val/`` all count as ``train``."""
+    root = Path(root)
+    if not root.is_dir():
+        raise VidaffError(f"{root}: no such folder")
+    found = dataset_class(dataset_name)
+    if not issubclass(found, FolderClips):
+        raise VidaffError(f"{dataset_name}: clips of this data set cannot be prepared")
+    splits = [split for split in SPLITS if (root / split).is_dir()] or ["train"]
+    return {split: found(root, split, **settings.options()) for split in splits}  # type: ignore[call-arg, arg-type]
+
+
+def compute_flow(clip: Clip, method: str) -> np.ndarray:
+    """Packed scene flow (T, H, W, 3) int16 of a clip, zero in the first frame, on each frame's own pixels.
+
+    Raises :class:`VidaffError` when the method needs depth or a camera that the clip does not bring.
+    """
+    camera = clip.intrinsics or default_intrinsics(*clip.rgb.shape[1:3])
+    stream = SceneFlow(camera, method)
+    if stream.needs_depth and clip.depth is None:
+        raise VidaffError(f"clip {clip.name} has no depth; use --flow dis2d or --flow none")
+    if stream.needs_depth and clip.intrinsics is None:
+        raise VidaffError(f"clip {clip.name} brings no intrinsics; add intrinsics.yaml, or use --flow dis2d")
+    depth_m = [None] * len(clip.rgb) if clip.depth is None else clip.depth.astype(np.float32) / 1000
+    steps = [stream.step(rgb, depth) for rgb, depth in zip(clip.rgb, depth_m, strict=True)]
+    return np.stack([pack_flow(flow, valid) for flow, valid in steps])
+
+
+def _is_done(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
+    """Whether ``out`` exists and may stay; raise when it exists and neither resuming nor overwriting fits it."""
+    if overwrite or not out.exists():
+        return False
+    if not resume:
+        raise VidaffError(f"{out}: exists already; choose another name, or pass --overwrite")
+    with open_prepared(out) as file:
+        head = read_head(file, out)
+    if any(head[key] != value for key, value in record.items()):
+        raise VidaffError(f"{out}: was made with other settings; pass --overwrite to replace it")
+    return True
+
+
+def _begin(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
+    """Folder for the clips' files, with the settings they are made with."""
+    parts = out.with_name(out.name + ".parts")
+    if overwrite:
+        shutil.rmtree(parts, ignore_errors=True)
+    if parts.exists():
+        if not resume:
+            raise VidaffError(f"{parts}: left by a run that was stopped; pass --resume to continue or --overwrite")
+        if read_json(parts / "settings.json") != record:
+            raise VidaffError(f"{parts}: was begun with other settings; pass --overwrite to start anew")
+        return parts
+    write_json(parts / "settings.json", record)
+    return parts
+
+
+def _shard(parts: Path, split: str, name: str) -> Path:
+    return parts / split / f"{name}.h5"
+
+
+_worker: dict[str, Any] = {}
+"""What a worker process keeps between clips."""
+
+
+def _start_worker(datasets: dict[str, FolderClips], settings: PrepareSettings, parts: Path) -> None:
+    _worker.update(datasets=datasets, settings=settings, parts=parts)
+
+
+def _prepare_one(split: str, index: int) -> None:
+    """Read, compute and store one clip; its file appears under its name only when it is whole."""
+    settings: PrepareSettings = _worker["settings"]
+    clip = _worker["datasets"][split].read(index)
+    flow = clip.flow if settings.flow == "exact" else None
+    if settings.flow not in ("exact", "none"):
+        flow = compute_flow(clip, settings.flow)
+    path = _shard(_worker["parts"], split, clip.name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(temporary, "w", libver="latest") as file:
+            write_clip(file, clip, flow)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise VidaffError(f"cannot write {path}: {' '.join(str(error).split())[:200]}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_clip(group: h5py.Group, clip: Clip, flow: np.ndarray | None) -> None:
+    """Store a clip's arrays and attributes in ``group``, by frame, compressed with LZF after byte shuffling."""
+    arrays = {**{name: getattr(clip, name) for name in ARRAYS}, "flow": flow}
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        chunks = (1, *array.shape[1:]) if array.ndim > 2 else array.shape
+        group.create_dataset(name, data=array, chunks=chunks, compression="lzf", shuffle=True)
+    group.attrs.update(
+        action=clip.action, object=clip.object, subject=clip.subject, name=clip.name, fps=clip.fps,
+        **(clip.intrinsics.as_dict() if clip.intrinsics else {}),
+    )  # fmt: skip
+
+
+def _join(out: Path, record: dict[str, Any], parts: Path, clips: Iterable[tuple[str, str, int]]) -> None:
+    """Copy the clips' compressed chunks into one file and give it its name."""
+    settings = record["settings"]
+    with atomic_path(out) as temporary:
+        try:
+            with h5py.File(temporary, "w", libver="latest") as file:
+                fps = 0.0
+                for split, name, _ in clips:
+                    with h5py.File(_shard(parts, split, name), "r") as shard:
+                        shard.copy(shard, file.require_group(split), name=name)
+                        fps = max(fps, float(shard.attrs["fps"]))
+                height, width = settings["size"]
+                file.attrs.update(
+                    format=FORMAT, version=VERSION, dataset=record["dataset"], height=height, width=width,
+                    fps=fps, classes=json.dumps(CLASSES), settings=json.dumps(settings),
+                )  # fmt: skip
+        except (OSError, RuntimeError) as error:
+            message = " ".join(str(error).split())[:200]
+            raise VidaffError(f"cannot write {out}: {message}; free some space and continue with --resume") from error
+
+
+def _bar(shown: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, disable=not shown)

@@ -1,0 +1,157 @@
+"""Prepared clips: one HDF5 file per data set, written by ``vidaff data prepare`` and read here at training speed.
+
+Layout::
+
+    attributes  format="vidaff-clips" version=1 dataset height width fps classes (JSON) settings (JSON)
+    /train/<name>, /val/<name>
+        rgb          (T, H, W, 3) uint8
+        depth        (T, H, W)    uint16   millimetres, 0 = missing
+        flow         (T, H, W, 3) int16    packed: 0.1 mm, -32768 = invalid
+        mask         (H, W)       uint8    label of the last frame
+        affordances  (H, W)       uint16   bit k: the pixel affords class k in the last frame
+        attributes   action object subject name fps [fx fy cx cy]
+
+Absent data have no dataset. Arrays with a time axis are chunked by frame, so that one frame is one read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from vidaff.datasets.base import Clip, ClipDataset, ClipInfo
+from vidaff.datasets.recording import natural_key
+from vidaff.datasets.taxonomy import CLASSES
+from vidaff.errors import VidaffError
+from vidaff.flow3d import Intrinsics
+
+FORMAT = "vidaff-clips"
+VERSION = 1
+ARRAYS = {
+    "rgb": (np.uint8, 4),
+    "depth": (np.uint16, 3),
+    "flow": (np.int16, 4),
+    "mask": (np.uint8, 2),
+    "affordances": (np.uint16, 2),
+}
+"""Name -> type and number of axes."""
+
+
+class PreparedClips(ClipDataset):
+    """One split of a prepared file.
+
+    Reads only the frames asked for. Safe to pickle, to fork and to spawn: every process opens the file for itself,
+    on its first read. ``settings`` are those of :class:`vidaff.datasets.prepare.PrepareSettings` and of the flow;
+    ``size`` is (height, width), ``fps`` frames a second. Raises :class:`VidaffError` when the file is missing,
+    truncated, foreign or of another version, or has no such split.
+    """
+
+    def __init__(self, path: str | Path, split: str, *, dataset: str | None = None) -> None:
+        self.path = Path(path)
+        self.split = split
+        self._handle: h5py.File | None = None
+        self._owner = -1
+        try:
+            with open_prepared(self.path) as file:
+                head = read_head(file, self.path)
+                index = _read_index(file, split, self.path)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise VidaffError(f"{self.path}: damaged prepared file ({_short(error)})") from error
+        super().__init__([info for info, _, _ in index])
+        self._cameras = [camera for _, camera, _ in index]
+        self._rates = [fps for _, _, fps in index]
+        self.dataset, self.settings = head["dataset"], head["settings"]
+        self.size: tuple[int, int] = (head["height"], head["width"])
+        self.fps: float = head["fps"]
+        if dataset is not None and dataset != self.dataset:
+            raise VidaffError(f"{self.path}: holds clips of {self.dataset!r}, not of {dataset!r}")
+
+    def read(self, index: int, frames: slice | None = None) -> Clip:
+        info = self.info(index)
+        part = slice(None) if frames is None else frames
+        try:
+            group = self._file()[f"{self.split}/{info.name}"]
+            values = {name: group[name][part if ARRAYS[name][1] > 2 else ()] for name in group if name in ARRAYS}
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise VidaffError(f"{self.path}: clip {info.name} cannot be read ({_short(error)})") from error
+        _check_arrays(values, f"{self.path}: clip {info.name}")
+        arrays: dict[str, Any] = {name: values.get(name) for name in ARRAYS}
+        return Clip(**vars(info), **arrays, intrinsics=self._cameras[index], fps=self._rates[index])
+
+    def length(self, index: int) -> int:
+        """Number of frames of clip ``index``, without reading them."""
+        return int(self._file()[f"{self.split}/{self.name(index)}/rgb"].shape[0])
+
+    def _file(self) -> h5py.File:
+        """This process's own handle: one that crossed a fork would share its file position with the parent."""
+        if self._handle is None or self._owner != os.getpid():
+            self._handle, self._owner = open_prepared(self.path), os.getpid()
+        return self._handle
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None, "_owner": -1}
+
+
+def open_prepared(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading; raise :class:`VidaffError` when it is missing, truncated or no HDF5 file."""
+    if not path.is_file():
+        raise VidaffError(f"{path}: no such file; write it with: vidaff data prepare NAME ROOT {path.name}")
+    try:
+        # No chunk is read twice, so a chunk cache would only copy.
+        return h5py.File(path, "r", rdcc_nbytes=0)
+    except (OSError, RuntimeError) as error:
+        raise VidaffError(f"{path}: not a readable HDF5 file, or truncated ({_short(error)})") from error
+
+
+def read_head(file: h5py.File, path: Path) -> dict[str, Any]:
+    """Attributes of a prepared file, checked: dataset, height, width, fps, settings."""
+    attributes = file.attrs
+    if attributes.get("format") != FORMAT:
+        raise VidaffError(f"{path}: an HDF5 file, but not of prepared clips (format {FORMAT!r} is expected)")
+    if attributes.get("version") != VERSION:
+        raise VidaffError(f"{path}: version {attributes.get('version')} of the format; this vidaff reads {VERSION}")
+    if tuple(json.loads(attributes["classes"])) != CLASSES:
+        raise VidaffError(f"{path}: made for other classes; expected {', '.join(CLASSES)}")
+    return {
+        "dataset": str(attributes["dataset"]),
+        "height": int(attributes["height"]),
+        "width": int(attributes["width"]),
+        "fps": float(attributes["fps"]),
+        "settings": json.loads(attributes["settings"]),
+    }
+
+
+def _read_index(file: h5py.File, split: str, path: Path) -> list[tuple[ClipInfo, Intrinsics | None, float]]:
+    if not isinstance(file.get(split), h5py.Group) or not len(file[split]):
+        raise VidaffError(f"{path}: has no clips of split {split!r}; it holds: {', '.join(file) or 'nothing'}")
+    names = sorted(file[split], key=natural_key)
+    return [_read_entry(name, dict(file[split][name].attrs)) for name in names]
+
+
+def _read_entry(name: str, attributes: dict[str, Any]) -> tuple[ClipInfo, Intrinsics | None, float]:
+    info = ClipInfo(name, int(attributes["action"]), str(attributes["object"]), str(attributes["subject"]))
+    camera = Intrinsics.from_dict(attributes) if "fx" in attributes else None
+    return info, camera, float(attributes["fps"])
+
+
+def _check_arrays(values: dict[str, np.ndarray], where: str) -> None:
+    """Refuse arrays of another type or shape than the format says, and a selection without frames."""
+    rgb = values.get("rgb")
+    for name, array in values.items():
+        kind, axes = ARRAYS[name]
+        if array.dtype != kind or array.ndim != axes:
+            raise VidaffError(f"{where}: {name} is {array.dtype} with shape {array.shape}")
+        grid = array.shape[1:3] if axes > 2 else array.shape
+        if rgb is None or grid != rgb.shape[1:3] or (axes > 2 and len(array) != len(rgb)):
+            raise VidaffError(f"{where}: {name} of shape {array.shape} does not go with the frames")
+    if rgb is None or not len(rgb):
+        raise VidaffError(f"{where}: no frames")
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,18 @@
+"""The embedded default: RGB-D interaction clips, rendered without a display.
+
+Worked example::
+
+    from vidaff.datasets.synthetic import SynthSettings, render_sor3d_aff
+
+    root = render_sor3d_aff("data/synthetic", SynthSettings(clips_train=600, clips_val=90), workers=2)
+
+Object first, action second: an object of one of 16 types affords two or three actions on different parts. Its pose,
+light and picture are drawn without looking at the action, and the last frame shows it at rest, alone. So only the video
+tells which part is meant.
+"""
+
+from __future__ import annotations
+
+from vidaff.datasets.synthetic.dataset import SynthSettings, render_sor3d_aff
+
+__all__ = ["SynthSettings", "render_sor3d_aff"]

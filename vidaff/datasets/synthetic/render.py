@@ -1,0 +1,179 @@
+"""Frames of one scene: triangles are cast with Open3D, pixels are finished by the kernels. One thread."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import open3d as o3d
+
+from vidaff.datasets.synthetic import kernels
+from vidaff.datasets.synthetic.geometry import Mesh
+from vidaff.datasets.synthetic.hand import BODIES, hand_meshes
+from vidaff.datasets.synthetic.materials import Material
+from vidaff.datasets.synthetic.scene import Camera, Scene
+
+_CREASE = 0.6
+NO_PART = 255
+"""Label of the background while rendering; 0 is the hand, parts count from 1."""
+
+
+class Bodies(NamedTuple):
+    """Moving meshes in one array: points, triangles, their bodies, corner normals, and per body material and part."""
+
+    points: np.ndarray
+    triangles: np.ndarray
+    point_body: np.ndarray
+    triangle_body: np.ndarray
+    normals: np.ndarray
+    rows: np.ndarray
+    part: np.ndarray
+
+
+def _normals(mesh: Mesh) -> np.ndarray:
+    return kernels.corner_normals(mesh.vertices, mesh.triangles, _CREASE)
+
+
+@cache
+def _hand_normals() -> np.ndarray:
+    return np.concatenate([_normals(mesh) for mesh in hand_meshes()])
+
+
+class Frame(NamedTuple):
+    """rgb (H, W, 3) uint8, depth (H, W) uint16 mm, parts (H, W) uint8 (part + 1), flow (H, W, 3) int16 0.1 mm."""
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    parts: np.ndarray
+    flow: np.ndarray
+
+
+def gather_bodies(scene: Scene) -> Bodies:
+    """The object's parts, then the hand's bones."""
+    subject, parts, bones = scene.subject, scene.model.parts, hand_meshes()
+    meshes = [*(part.mesh for part in parts), *bones]
+    materials = [*(part.material for part in parts), *[subject.skin] * (len(bones) - 1), subject.sleeve]
+    labels = [*range(1, len(parts) + 1), *[0] * len(bones)]
+    return _stack(meshes, materials, labels)
+
+
+def _stack(meshes: list[Mesh], materials: list[Material], labels: list[int]) -> Bodies:
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    points = np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32)
+    triangles = np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts, strict=False)])
+    numbers = np.arange(len(meshes), dtype=np.int32)
+    return Bodies(
+        points,
+        triangles.astype(np.uint32),
+        np.repeat(numbers, [len(mesh.vertices) for mesh in meshes]),
+        np.repeat(numbers, [len(mesh.triangles) for mesh in meshes]),
+        np.concatenate([_normals(mesh) for mesh in meshes[:-BODIES]] + [_hand_normals()]),
+        np.stack([material.row() for material in materials]),
+        np.asarray(labels, np.uint8),
+    )
+
+
+def raycaster(points: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
+    """Acceleration structure over one mesh."""
+    caster = o3d.t.geometry.RaycastingScene(nthreads=1)
+    caster.add_triangles(o3d.core.Tensor.from_numpy(points), o3d.core.Tensor.from_numpy(triangles))
+    return caster
+
+
+def _maps(affines: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(affines[..., :3, :], dtype=np.float32)
+
+
+class Renderer:
+    """Renders the frames of one scene. The still background is painted once."""
+
+    def __init__(self, scene: Scene, bodies: Bodies) -> None:
+        camera, around = scene.camera, scene.surroundings
+        self.camera, self.around, self.bodies = camera, around, bodies
+        self.origin = camera.origin.astype(np.float32)
+        self.directions = camera.rays()
+        self.view = camera.view.astype(np.float32)
+        self.lens = np.array([camera.focal, camera.cx, camera.cy], np.float32)
+        square = (camera.size, camera.size)
+        self.lit, self.shade = np.zeros((*square, 3), np.float32), np.zeros((*square, 3), np.float32)
+        self.far, self.far_facing = np.zeros(square, np.float32), np.zeros(square, np.float32)
+        rows = np.stack([around.table.row(), around.wall_material.row()])
+        kernels.paint_background(
+            self.origin, self.directions, around.wall, rows, around.light,
+            self.shade, self.lit, self.far, self.far_facing,
+        )  # fmt: skip
+        self.posed = np.empty_like(bodies.points)
+        self.rays = np.empty((camera.size**2, 6), np.float32)
+        self.index = np.empty((camera.size**2, 2), np.int32)
+
+    def frame(self, number: int, now: np.ndarray, before: np.ndarray) -> Frame:
+        """Frame ``number`` with the bodies' world affines (B, 4, 4) now and one frame before."""
+        size, bodies = self.camera.size, self.bodies
+        kernels.pose_vertices(bodies.points, bodies.point_body, _maps(now), self.posed)
+        caster = raycaster(self.posed, bodies.triangles)
+        colour, depth, facing = self.lit.copy(), self.far.copy(), self.far_facing.copy()
+        label, flow = np.full((size, size), NO_PART, np.uint8), np.zeros((size, size, 3), np.int16)
+        self._cast(caster, now, before, (colour, depth, facing, label, flow))
+        self._shadow(caster, depth, label, colour)
+        rgb, depth_mm = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint16)
+        seed = (self.around.noise + 7919 * number) % 2**31
+        kernels.develop(colour, np.float32(self.around.exposure), np.float32(self.around.sigma), seed, rgb)
+        kernels.measure_depth(depth, facing, seed, depth_mm)
+        return Frame(rgb, depth_mm, np.where(label == NO_PART, 0, label).astype(np.uint8), flow)
+
+    def _marks(self, points: np.ndarray) -> np.ndarray:
+        side = -(-self.camera.size // kernels.TILE)
+        marks = np.zeros((side, side), np.uint8)
+        kernels.mark_tiles(points, self.bodies.triangles, self.view, self.lens, self.camera.size, marks)
+        return marks
+
+    def _cast(
+        self, caster: o3d.t.geometry.RaycastingScene, now: np.ndarray, before: np.ndarray, out: tuple[np.ndarray, ...]
+    ) -> None:
+        bodies = self.bodies
+        count = kernels.camera_rays(self._marks(self.posed), self.origin, self.directions, self.rays, self.index)
+        if not count:
+            return
+        found = caster.cast_rays(o3d.core.Tensor.from_numpy(self.rays[:count]), nthreads=1)
+        maps = _maps(np.stack([np.linalg.inv(now), before]))
+        hits = (found["t_hit"].numpy(), found["primitive_ids"].numpy(), found["primitive_uvs"].numpy())
+        surface = (bodies.triangle_body, bodies.normals, maps, bodies.rows, bodies.part)
+        camera = (self.origin, self.directions, self.view, self.around.light)
+        kernels.paint_bodies(self.index, *hits, *surface, *camera, *out)
+
+    def _shadow(
+        self, caster: o3d.t.geometry.RaycastingScene, depth: np.ndarray, label: np.ndarray, colour: np.ndarray
+    ) -> None:
+        """Shadows of the bodies on the table: cast only near where the bodies, slid along the light, fall."""
+        light = self.around.light
+        ground = self.posed - (self.posed[:, 2:] / light[2]) * light[:3]
+        count = kernels.shadow_rays(
+            self._marks(ground), depth, label, self.origin, self.directions, light, self.rays, self.index
+        )
+        if count:
+            hidden = caster.test_occlusions(o3d.core.Tensor.from_numpy(self.rays[:count]), nthreads=1)
+            kernels.cast_shadow(self.index, count, hidden.numpy(), self.shade, colour)
+
+
+def part_coverage(scene: Scene, size: int = 72) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the picture (P,) that each part of the resting object covers, and what it would cover alone (P,)."""
+    camera = scene.camera
+    ratio = size / camera.size
+    small = Camera(
+        camera.view, camera.focal * ratio, (camera.cx + 0.5) * ratio - 0.5, (camera.cy + 0.5) * ratio - 0.5, size
+    )
+    rays = small.rays()
+    origin = np.broadcast_to(camera.origin.astype(np.float32), rays.shape)
+    tensor = o3d.core.Tensor.from_numpy(np.concatenate([origin, rays], axis=-1))
+    turn = scene.pose[:3, :3].T.astype(np.float32)
+    shift = scene.pose[:3, 3].astype(np.float32)
+    whole, alone = o3d.t.geometry.RaycastingScene(nthreads=1), []
+    for part in scene.model.parts:
+        points, triangles = part.mesh.vertices @ turn + shift, part.mesh.triangles.astype(np.uint32)
+        whole.add_triangles(o3d.core.Tensor.from_numpy(points), o3d.core.Tensor.from_numpy(triangles))
+        hit = raycaster(points, triangles).cast_rays(tensor, nthreads=1)["t_hit"].numpy()
+        alone.append(float(np.isfinite(hit).mean()))
+    numbers = whole.cast_rays(tensor, nthreads=1)["geometry_ids"].numpy()
+    seen = [float((numbers == k).mean()) for k in range(len(scene.model.parts))]
+    return np.asarray(seen), np.asarray(alone)

@@ -1,0 +1,141 @@
+"""Methods ``dis`` and ``dis2d``: OpenCV's DIS optical flow, with depth lifted to metres or without."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from vidaff.flow3d import clean, verdict
+from vidaff.flow3d.clean import landed_elsewhere, smooth_depth_motion
+from vidaff.flow3d.lift import lift, sample_depth
+from vidaff.flow3d.still import zero_flow
+from vidaff.flow3d.types import Flow, Intrinsics
+from vidaff.flow3d.verdict import weigh
+
+MIN_SIDE = 32
+"""OpenCV's DIS refuses pictures under about 12 pixels and is unreliable just above: smaller ones are padded."""
+
+
+FINE_SIDE = 200
+"""Larger side, in pixels, up to which the dense patch stride is used."""
+
+
+class Frame(NamedTuple):
+    """A prepared frame: (H, W) uint8 grey and (H, W) float32 metres or None."""
+
+    grey: np.ndarray
+    depth_m: np.ndarray | None
+
+
+class DisSettings(NamedTuple):
+    """Parameters of the 2D flow (:class:`cv2.DISOpticalFlow`)."""
+
+    finest_scale: int = 1
+    # Half of OpenCV's default: one more pyramid level, hence twice the reach, and thin fingers survive.
+    patch_size: int = 4
+    patch_stride: int = 2
+    # Above FINE_SIDE pixels, where the dense stride costs too much.
+    coarse_stride: int = 3
+    descent_iterations: int = 12
+    variational_iterations: int = 3
+
+
+class DisFlow2D:
+    """2D flow as if everything were 1 m away: components (du / fx, dv / fy, 0) metres.
+
+    For the RGB-only rows of the ablation (Thermos et al., ICASSP 2020, Table 3), whose second stream is 2D flow.
+    """
+
+    needs_depth = False
+    backends: tuple[str, ...] = ("opencv",)
+
+    def __init__(self, intrinsics: Intrinsics, backend: str, dis: DisSettings | None = None) -> None:
+        del backend
+        self.intrinsics = intrinsics
+        self.dis = dis or DisSettings()
+        self._solver: Any = None
+
+    def prepare(self, grey: np.ndarray, depth_m: np.ndarray | None) -> Frame:
+        return Frame(grey, depth_m)
+
+    def between(self, frame0: Frame, frame1: Frame) -> Flow:
+        motion = self.motion(frame0.grey, frame1.grey)
+        motion[~weigh(frame0.grey, frame1.grey, motion).moved] = 0
+        flow = np.zeros((*frame0.grey.shape, 3), np.float32)
+        flow[..., 0] = motion[..., 0] / np.float32(self.intrinsics.fx)
+        flow[..., 1] = motion[..., 1] / np.float32(self.intrinsics.fy)
+        return Flow(flow, np.ones(frame0.grey.shape, bool))
+
+    def still(self, frame: Frame) -> Flow:
+        return zero_flow(frame.grey.shape, None)
+
+    def motion(self, grey0: np.ndarray, grey1: np.ndarray) -> np.ndarray:
+        """Image motion (H, W, 2) float32 pixels from grey0 to grey1, always finite."""
+        height, width = grey0.shape
+        pad = (0, max(0, MIN_SIDE - height), 0, max(0, MIN_SIDE - width))
+        if any(pad):
+            grey0, grey1 = (cv2.copyMakeBorder(grey, *pad, cv2.BORDER_REPLICATE) for grey in (grey0, grey1))
+        motion = np.ascontiguousarray(self._dis(max(grey0.shape)).calc(grey0, grey1, None)[:height, :width])
+        return np.nan_to_num(motion, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def _dis(self, side: int) -> Any:
+        if self._solver is None:
+            solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            solver.setFinestScale(self.dis.finest_scale)
+            solver.setPatchSize(self.dis.patch_size)
+            solver.setGradientDescentIterations(self.dis.descent_iterations)
+            solver.setVariationalRefinementIterations(self.dis.variational_iterations)
+            self._solver = solver
+        self._solver.setPatchStride(self.dis.patch_stride if side <= FINE_SIDE else self.dis.coarse_stride)
+        return self._solver
+
+    def settings(self) -> dict[str, Any]:
+        return {"dis": {**self.dis._asdict(), "fine_side": FINE_SIDE}, "verdict": verdict.settings()}
+
+
+class DisFlow(DisFlow2D):
+    """2D flow lifted with depth; the depth motion is cleaned of outliers and smoothed along surfaces.
+
+    Valid where depth is known and the pixel either stands still (:func:`weigh`), or moved as the flow says: its grey
+    fits, it did not land on another surface (:func:`landed_elsewhere`), and no component exceeds ``max_motion_m``.
+    More than that in one frame is a wrong match, not a hand.
+    """
+
+    needs_depth = True
+    jump_m = 0.05
+    max_motion_m = 0.5
+
+    def between(self, frame0: Frame, frame1: Frame) -> Flow:
+        depth0, depth1 = frame0.depth_m, frame1.depth_m
+        if depth0 is None or depth1 is None:
+            raise ValueError("depth: method 'dis' needs it in both frames")
+        motion = self.motion(frame0.grey, frame1.grey)
+        sampled = sample_depth(depth1, motion, jump_m=self.jump_m)
+        raw = sampled - depth0
+        possible = (depth0 > 0) & (sampled > 0) & (np.abs(raw) <= self.max_motion_m)
+        possible &= ~landed_elsewhere(depth0, sampled)
+        moved, still, hidden = weigh(frame0.grey, frame1.grey, motion, (depth0, depth1), possible)
+        motion[still] = 0
+        raw[still] = 0
+        valid = moved | (still & ~hidden & (depth0 > 0))
+        depth_motion = smooth_depth_motion(raw, depth0, valid)
+        depth_motion[still] = 0
+        return _plausible(lift(motion, depth0, depth_motion, valid, self.intrinsics), self.max_motion_m)
+
+    def still(self, frame: Frame) -> Flow:
+        return zero_flow(frame.grey.shape, frame.depth_m)
+
+    def settings(self) -> dict[str, Any]:
+        limits = {"jump_m": self.jump_m, "max_motion_m": self.max_motion_m}
+        return {**super().settings(), **limits, "clean": clean.settings()}
+
+
+def _plausible(result: Flow, limit_m: float) -> Flow:
+    flow, valid = result
+    if max(flow.max(), -flow.min()) > limit_m:
+        wild = np.abs(flow).max(axis=-1) > limit_m
+        flow[wild] = 0
+        valid &= ~wild
+    return result
