@@ -41,9 +41,9 @@ MEDIA_TYPES = {
 
 STYLE = """
 :root { color-scheme: light dark; --ink:#1d2433; --dim:#5d6880; --paper:#ffffff; --card:#f5f7fa; --rule:#dde2ea;
-  --s1:#2a6fdb; --s2:#e0782f; --s3:#2f9e6b; --s4:#8a5fd0; --s5:#c2455e; }
+  }
 @media (prefers-color-scheme: dark) { :root { --ink:#e6e9f0; --dim:#9aa4b8; --paper:#14171e; --card:#1d222c;
-  --rule:#313949; --s1:#6ea4f7; --s2:#f2a066; --s3:#5fcf9c; --s4:#b696f0; --s5:#ee8095; } }
+  --rule:#313949; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", sans-serif; }
 main { max-width: 1020px; margin: 0 auto; padding: 40px 24px 80px; }
