@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidaff.metrics import (
@@ -62,6 +62,7 @@ def test_tensors_are_taken() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_merged_meters_equal_one(seed: int) -> None:
     rng = np.random.default_rng(seed)

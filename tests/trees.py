@@ -15,10 +15,11 @@ CAMERA = "fx: {f}\nfy: {f}\ncx: {cx}\ncy: {cy}\nwidth: {w}\nheight: {h}\nfps: {f
 
 
 def frame(height: int, width: int, number: int) -> np.ndarray:
-    """A textured picture whose content moves one pixel right per frame and whose blue is ten times its number."""
-    rows, columns = np.indices((height, width))
-    texture = (37 * (columns - number) + 91 * rows) % 200
-    texture = cv2.GaussianBlur(texture.astype(np.uint8), (5, 5), 1.5)
+    """A smooth random texture that moves one pixel right per frame; blue is ten times the frame's number."""
+    noise = np.random.default_rng(0).random((height, width + 32), dtype=np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    texture = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    texture = texture[:, 32 - number : 32 - number + width]
     return np.dstack([texture, texture, np.full_like(texture, 10 * number)])
 
 

@@ -305,7 +305,7 @@ def pick_device(name: str) -> torch.device:
 def pick_precision(name: str, device: torch.device, parameters: int) -> str:
     """Resolve "auto" for a network of so many parameters: bf16 where it is faster, else fp32.
 
-    That is on GPUs, and on processors that multiply bf16 natively if the network is large: for small ones the
+    That is on GPUs, and on processors with bf16 matrix tiles (AMX) if the network is large: for small ones the
     conversions between its layers cost what the faster convolutions gain.
     """
     if name not in PRECISIONS:
@@ -314,12 +314,22 @@ def pick_precision(name: str, device: torch.device, parameters: int) -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if device.type == "cpu" and parameters >= LARGE_NETWORK and _native_bf16() else "fp32"
+    return "bf16" if device.type == "cpu" and parameters >= LARGE_NETWORK and _has_bf16_tiles() else "fp32"
 
 
-def _native_bf16() -> bool:
-    """Whether the processor multiplies bf16 by itself; emulated bf16 is slower than fp32."""
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    if min(size) < 8:
+        raise VidaffError(f"size: at least 8x8 pixels are needed, got {wxh(size)}")
+    return int(size[0]), int(size[1])
+
+
+def _has_bf16_tiles() -> bool:
+    """Whether the processor has matrix tiles (AMX) for bf16.
+
+    Processors with the older AVX-512 instructions alone run convolutions in bf16 slower than in fp32: 75 against
+    120 GFLOP/s a core, measured on 512-channel 3x3 convolutions.
+    """
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(asked and asked())
 
 

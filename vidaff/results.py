@@ -41,7 +41,9 @@ def markdown(result: EvalResult) -> str:
         _table(*_class_table(result)),
     ]
     if published_overall(result.dataset):
-        parts.append(f"Published numbers: {SOURCE}; measured on the real SOR3D-AFF, so not on rendered clips.")
+        parts.append(
+            f"Published: {SOURCE}; on the real SOR3D-AFF. Numbers on rendered clips do not compare one to one."
+        )
     return "\n\n".join(parts) + "\n"
 
 

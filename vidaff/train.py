@@ -83,6 +83,9 @@ def train(
     Raises:
         VidaffError: unusable data, recipe or folder; see the message.
     """
+    # Gradients that fade through the recurrence become denormals, which made a CPU step 2.8 times slower. Set before
+    # the first parallel work, because threads take the setting over when they are started.
+    torch.set_flush_denormal(True)
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume)
     last = _resume_point(recipe, out) if resume else None
     world = int(os.environ.get("WORLD_SIZE", "1"))

@@ -23,21 +23,27 @@ class Pair(NamedTuple):
 
 
 def ball_pair(
-    height: int = 120, width: int = 160, *, move: tuple[float, float, float] = (0.02, 0.01, -0.012), noise: bool = True
+    height: int = 120,
+    width: int = 160,
+    *,
+    move: tuple[float, float, float] = (0.02, 0.01, -0.012),
+    noise: bool = True,
+    wall_contrast: float = 1.0,
 ) -> Pair:
     """A ball of 14 cm radius at 75 cm moves by ``move`` metres; ``noise`` adds what a depth camera adds."""
     camera = Intrinsics(0.824 * width, 0.824 * width, (width - 1) / 2, (height - 1) / 2)
     rng = np.random.default_rng(0)
     start = np.array([0.05, 0.0, 0.75])
     (rgb0, depth0, on_ball), (rgb1, depth1, _) = (
-        _render(height, width, camera, centre, rng if noise else None) for centre in (start, start + move)
+        _render(height, width, camera, centre, wall_contrast, rng if noise else None)
+        for centre in (start, start + move)
     )
     truth = np.where(on_ball[..., None], np.array(move), 0)
     return Pair(rgb0, depth0, rgb1, depth1, truth, on_ball, camera)
 
 
 def _render(
-    height: int, width: int, k: Intrinsics, centre: np.ndarray, rng: np.random.Generator | None
+    height: int, width: int, k: Intrinsics, centre: np.ndarray, wall_contrast: float, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     v, u = np.mgrid[:height, :width].astype(float)
     rays = np.stack([(u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones_like(u)], axis=-1)
@@ -49,7 +55,7 @@ def _render(
     ball = (b - np.sqrt(np.maximum(root, 0))) / a
     depth = np.where(on_ball, ball, wall)
     points = rays * depth[..., None]
-    grey = np.where(on_ball, _texture(points - centre, 2), _texture(points, 1))
+    grey = np.where(on_ball, _texture(points - centre, 2), 128 + wall_contrast * (_texture(points, 1) - 128))
     if rng is not None:
         grey, depth = grey + rng.normal(0, 2.5, grey.shape), _noisy(depth, rng)
     grey = np.clip(np.rint(grey), 0, 255).astype(np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,6 +17,7 @@ METRES = hnp.arrays(
 )
 
 
+@settings(deadline=None)
 @given(METRES, st.integers(0, 2**32 - 1))
 def test_store_round_trip(flow: np.ndarray, seed: int) -> None:
     valid = np.random.default_rng(seed).random(flow.shape[:-1]) < 0.7
@@ -56,6 +57,7 @@ def test_bad_input_is_named(call, named: str) -> None:  # type: ignore[no-untype
         call()
 
 
+@settings(deadline=None)
 @given(METRES, st.sampled_from([0.1, 0.5, 4.0]))
 def test_signed_colours_can_be_inverted(flow: np.ndarray, scale: float) -> None:
     flow = flow if flow.ndim > 2 else flow[None]

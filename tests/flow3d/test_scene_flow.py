@@ -50,6 +50,23 @@ def test_hidden_background_is_not_taken_for_motion() -> None:
     assert (np.abs(result.flow[wall][:, 2]) > 0.1).mean() < 0.002
 
 
+@pytest.mark.parametrize("contrast", [0.0, 0.1])
+def test_motion_does_not_spread_over_a_plain_wall(contrast: float) -> None:
+    pair = ball_pair(128, 128, move=(0.02, 0.01, 0.0), wall_contrast=contrast)
+    result = flow_of(pair)
+    wall = ~pair.moving & (pair.depth0 > 0)
+    assert errors_mm(result, pair)[wall].mean() < 2
+    assert (errors_mm(result, pair)[wall] > 10).mean() < 0.05
+    assert np.median(errors_mm(result, pair)[pair.moving & result.valid]) < 4
+
+
+def test_a_still_scene_is_exactly_still() -> None:
+    pair = ball_pair(move=(0.0, 0.0, 0.0))
+    result = flow_of(pair)
+    assert (errors_mm(result, pair) > 0).mean() < 0.01
+    assert result.valid[pair.depth0 > 0].mean() > 0.99
+
+
 @pytest.mark.parametrize("speed", [-0.08, 0.08])
 def test_fast_motion_in_depth_is_not_taken_for_another_surface(speed: float) -> None:
     pair = ball_pair(240, 320, move=(0.0, 0.0, speed))
@@ -136,7 +153,9 @@ def test_settings_name_the_method_and_its_numbers() -> None:
     assert SceneFlow(CAMERA, "none").settings() == {"method": "none"}
     settings_ = SceneFlow(CAMERA, "dis").settings()
     assert settings_["method"] == "dis"
-    assert settings_["dis"]["patch_size"] == 8
+    assert settings_["dis"]["patch_size"] == 4
+    assert settings_["verdict"]["window"] == 7
+    assert settings_["clean"]["switch_m"] == 0.05
     assert settings_["max_motion_m"] == 0.5
 
 

@@ -12,10 +12,18 @@ import click
 @click.option("--data", type=click.Path(path_type=Path), help="Prepared file or folder; without it, clips are rendered.")
 @click.option("--recipe", default="small", show_default=True, help="Shipped recipe or a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: train.epochs=20.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True, help="Folder of the run."
+)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Write into --out although it holds files.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU when there is one.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     dataset: str,

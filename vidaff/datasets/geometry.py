@@ -134,7 +134,7 @@ def map_colours(picture: np.ndarray, depth_mm: np.ndarray, calibration: Calibrat
 
 
 def map_labels(labels: np.ndarray, depth_mm: np.ndarray, calibration: Calibration, *, missing: int) -> np.ndarray:
-    """Labels (h, w) uint8 of the colour picture -> (H, W) on the depth grid, nearest; ``missing`` where none is seen."""
+    """Labels (h, w) uint8 of the colour picture -> (H, W) on the depth grid, nearest; ``missing`` if none is seen."""
     return _mapped(labels, depth_mm, calibration, cv2.INTER_NEAREST, missing)
 
 

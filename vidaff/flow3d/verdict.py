@@ -2,8 +2,8 @@
 
 Optical flow smears motion into plain surroundings and invents some where a surface is hidden in the other frame. With
 a second hypothesis, "this point stands still", and depth to test it, both show: on rendered hand clips at 128x128 this
-cut the error over still surfaces to a third. A moving camera refutes the hypothesis nearly everywhere, so it costs
-nothing there.
+cut the error over still surfaces to about a third. A moving camera refutes the hypothesis nearly everywhere, so it
+costs nothing there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ WINDOW = 7
 """Side of the window, in pixels, over which grey differences are averaged."""
 MARGIN = 0.5
 """Grey levels by which the flow must explain a pixel better than standing still."""
+NOISE_FACTOR = 1.5
+"""A point also stands still if its grey changes by less than this times the quietest quarter of the picture ..."""
+NOISE_LIMIT = 4.0
+"""... which is the camera's noise, unless the camera moves: so at most this many grey levels."""
 WORST = 12.0
 """Mean grey difference up to which a match may be right whatever the texture ..."""
 WORST_SHARE = 1.2
@@ -42,6 +46,8 @@ def settings() -> dict[str, object]:
     return {
         "window": WINDOW,
         "margin": MARGIN,
+        "noise_factor": NOISE_FACTOR,
+        "noise_limit": NOISE_LIMIT,
         "worst": WORST,
         "worst_share": WORST_SHARE,
         "hidden_cost": HIDDEN_COST,
@@ -69,9 +75,11 @@ def weigh(
     if possible is not None:
         holds &= possible
     cost_moved[~holds] = np.inf
+    # In plain regions a match fits the noise better than no motion does, so noise must count for nothing.
+    noise = min(NOISE_LIMIT, NOISE_FACTOR * float(np.percentile(cost_still[::4, ::4], 25)))
     hidden, gone = _depth_says(*depths) if depths is not None else (np.zeros_like(holds), np.zeros_like(holds))
     cost_still = np.where(hidden, np.maximum(HIDDEN_COST, WORST_SHARE * contrast), cost_still)
-    still = ~gone & (cost_still <= cost_moved + MARGIN)
+    still = ~gone & (cost_still <= np.maximum(cost_moved + MARGIN, noise))
     return Verdict(holds & ~still, still, hidden)
 
 

@@ -29,7 +29,8 @@ class FrameSource(Closing, ABC):
 
     ``name`` for messages; ``fps`` frames a second as returned; ``recorded_fps`` as stored; ``size`` (height, width).
     ``len()`` works when the number of frames is known before reading, see ``length``; for a thinned video whose rate
-    varies it is an estimate. Iterating again starts anew, except for cameras. Iterating raises :class:`VidaffError` when frames vanish, cannot be decoded or change size.
+    varies it is an estimate. Iterating again starts anew, except for cameras, and raises :class:`VidaffError` when
+    frames vanish, cannot be decoded or change size.
     """
 
     def __init__(self, name: str, recorded_fps: float, fps: float | None, size: Size, length: int | None) -> None:

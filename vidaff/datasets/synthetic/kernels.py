@@ -273,7 +273,11 @@ def _light_up(row: np.ndarray, n: np.ndarray, ray: np.ndarray, light: np.ndarray
         lambert += n[k] * light[k]
         shine += n[k] * middle
         half += middle * middle
-    gloss = row[9] * max(shine / math.sqrt(half), np.float32(0)) ** 24
+    gloss = max(shine / math.sqrt(half), np.float32(0))
+    gloss *= gloss * gloss
+    gloss *= gloss
+    gloss *= gloss
+    gloss *= row[9] * gloss
     sky = light[6] * (np.float32(0.8) + np.float32(0.2) * n[2]) + row[10]
     for k in range(3):
         albedo[k] = albedo[k] * (sky + light[3 + k] * max(lambert, np.float32(0))) + gloss * light[3 + k]

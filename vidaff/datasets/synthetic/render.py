@@ -163,17 +163,27 @@ def part_coverage(scene: Scene, size: int = 72) -> tuple[np.ndarray, np.ndarray]
     small = Camera(
         camera.view, camera.focal * ratio, (camera.cx + 0.5) * ratio - 0.5, (camera.cy + 0.5) * ratio - 0.5, size
     )
-    rays = small.rays()
-    origin = np.broadcast_to(camera.origin.astype(np.float32), rays.shape)
-    tensor = o3d.core.Tensor.from_numpy(np.concatenate([origin, rays], axis=-1))
     turn = scene.pose[:3, :3].T.astype(np.float32)
     shift = scene.pose[:3, 3].astype(np.float32)
+    posed = [part.mesh.vertices @ turn + shift for part in scene.model.parts]
+    tensor = o3d.core.Tensor.from_numpy(_rays_towards(small, np.concatenate(posed)))
     whole, alone = o3d.t.geometry.RaycastingScene(nthreads=1), []
-    for part in scene.model.parts:
-        points, triangles = part.mesh.vertices @ turn + shift, part.mesh.triangles.astype(np.uint32)
+    for points, part in zip(posed, scene.model.parts, strict=True):
+        triangles = part.mesh.triangles.astype(np.uint32)
         whole.add_triangles(o3d.core.Tensor.from_numpy(points), o3d.core.Tensor.from_numpy(triangles))
         hit = raycaster(points, triangles).cast_rays(tensor, nthreads=1)["t_hit"].numpy()
-        alone.append(float(np.isfinite(hit).mean()))
+        alone.append(np.isfinite(hit).sum() / size**2)
     numbers = whole.cast_rays(tensor, nthreads=1)["geometry_ids"].numpy()
-    seen = [float((numbers == k).mean()) for k in range(len(scene.model.parts))]
+    seen = [(numbers == k).sum() / size**2 for k in range(len(posed))]
     return np.asarray(seen), np.asarray(alone)
+
+
+def _rays_towards(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Rays (h, w, 6) of the pixels in the box around the points (N, 3), which lie before the camera."""
+    local = points @ camera.view[:, :3].T + camera.view[:, 3]
+    pixel = camera.focal * local[:, :2] / local[:, 2:] + (camera.cx, camera.cy)
+    left, top = np.clip(np.floor(pixel.min(axis=0)) - 1, 0, camera.size).astype(int)
+    right, bottom = np.clip(np.ceil(pixel.max(axis=0)) + 2, 0, camera.size).astype(int)
+    rays = camera.rays()[top:bottom, left:right]
+    origin = np.broadcast_to(camera.origin.astype(np.float32), rays.shape)
+    return np.concatenate([origin, rays], axis=-1)
