@@ -79,7 +79,8 @@ def test_kill_9_and_resume_end_with_the_same_bytes(data, tmp_path):
     cut.send_signal(signal.SIGKILL)
     assert cut.wait() == -signal.SIGKILL
     assert len(read_history(tmp_path / "cut")) < 6
-    subprocess.run([*arguments, "--quiet", "--resume", "--out", tmp_path / "cut"], check=True, env=environment, timeout=300)
+    resume = [*arguments, "--quiet", "--resume", "--out", tmp_path / "cut"]
+    subprocess.run(resume, check=True, env=environment, timeout=300)
     for name in ("best/model.safetensors", "last/model.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     whole, resumed = read_history(tmp_path / "whole"), read_history(tmp_path / "cut")
@@ -139,8 +140,19 @@ def test_variants_train(data, tmp_path, variant):
 
 @pytest.mark.slow
 def test_two_processes_share_the_global_batch(data, tmp_path):
-    arguments = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "vidaff", "train"]
-    arguments += ["--data", str(data), "--recipe", "tiny", "--device", "cpu", "--quiet", "--out", str(tmp_path / "run")]
+    arguments = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "vidaff"]
+    arguments += [
+        "train",
+        "--data",
+        str(data),
+        "--recipe",
+        "tiny",
+        "--device",
+        "cpu",
+        "--quiet",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     for override in TOY:
         arguments += ["--set", override]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,7 +1,7 @@
 """Small charts as SVG text for the reports, drawn by matplotlib without a display.
 
-Text stays text (selectable, searchable); the background is transparent and the ink is mid-grey, so that one chart fits a
-light and a dark page.
+Text stays text (selectable, searchable); the background is transparent and the ink is mid-grey, so that one chart
+fits a light and a dark page.
 """
 
 from __future__ import annotations
@@ -81,11 +81,13 @@ def _plain(text: str) -> str:
 
 def _svg(figure: Figure, axes: Axes, entries: int) -> str:
     if entries:
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=min(entries, 4), loc="lower center",
-                    bbox_to_anchor=(0.5, 1.0))  # fmt: skip
+        columns, above = min(entries, 4), (0.5, 1.0)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=columns, loc="lower center", bbox_to_anchor=above)
     text = io.StringIO()
     # The salt makes ids, and with them the file, the same on every run.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "vidaff"}):
-        figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(
+            text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
     svg = text.getvalue()
     return svg[svg.index("<svg") :]

@@ -93,7 +93,8 @@ def train(
     _check_data(train_set, recipe)
     # Deterministic kernels are what makes a resumed run bit-identical.
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
-    stores = [ClipStore(s, clip_length=recipe.train.clip_length, cache=recipe.train.cache) for s in (train_set, val_set)]
+    settings = recipe.train
+    stores = [ClipStore(s, clip_length=settings.clip_length, cache=settings.cache) for s in (train_set, val_set)]
     for store in stores:
         store.fill()
     module = _build_module(recipe, stores[0], data)
@@ -127,7 +128,9 @@ def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
     """Refuse data that cannot serve the recipe, before the first epoch rather than in it."""
     settings = recipe.train
     if len(train_set) < settings.batch_size:
-        raise VidaffError(f"{len(train_set)} training clips do not fill one batch of train.batch_size={settings.batch_size}")
+        raise VidaffError(
+            f"{len(train_set)} training clips do not fill one batch of train.batch_size={settings.batch_size}"
+        )
     if settings.pretrain_epochs and len(train_set) < settings.pretrain_batch:
         raise VidaffError(
             f"{len(train_set)} training clips do not fill one batch of train.pretrain_batch={settings.pretrain_batch}"
@@ -143,13 +146,12 @@ def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
             f"model.second_stream={recipe.model.second_stream} needs flow, which this data has not: run "
             "'vidaff data prepare' with --flow, or set model.second_stream=none"
         )
-    stored = getattr(train_set, "settings", {}).get("flow")
-    if stored is not None and (stored == "dis2d") != (recipe.model.second_stream == "flow2d"):
-        if recipe.model.second_stream != "none":
-            raise VidaffError(
-                f"model.second_stream={recipe.model.second_stream}, but the file was prepared with --flow {stored}; "
-                "2D flow goes with --flow dis2d, 3D flow with any other method"
-            )
+    stream, stored = recipe.model.second_stream, getattr(train_set, "settings", {}).get("flow")
+    if stream != "none" and stored is not None and (stored == "dis2d") != (stream == "flow2d"):
+        raise VidaffError(
+            f"model.second_stream={stream}, but the file was prepared with --flow {stored}; "
+            "2D flow goes with --flow dis2d, 3D flow with any other method"
+        )
     if recipe.model.depth and clip.depth is None:
         raise VidaffError("model.depth=true needs depth, which this data has not; set model.depth=false")
 
@@ -160,9 +162,7 @@ def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoMo
     if settings.prior_bias or settings.balance_classes or settings.background_weight != 1:
         masks = [m for m in (store.dataset.read_static(i).mask for i in range(len(store))) if m is not None]
         frequencies = class_frequencies(masks, recipe.model.num_classes)
-        weights = class_weights(
-            frequencies, background=settings.background_weight, balance=settings.balance_classes
-        )
+        weights = class_weights(frequencies, background=settings.background_weight, balance=settings.balance_classes)
         prior = torch.from_numpy(frequencies.astype(np.float32)) if settings.prior_bias else None
     info = {
         "vidaff": __version__,

@@ -1,8 +1,8 @@
 """Checkpoints: safetensors with the settings inside, and a strict, safe loader.
 
-Three forms are read: our folder (``model.safetensors`` + ``config.json``), a lone ``.safetensors`` file that carries its
-settings, and a Lightning ``.ckpt`` of ``vidaff train`` (read with ``weights_only=True``: a pickle that would run code is
-refused). The name of a shipped checkpoint (``small``) works wherever a path does.
+Three forms are read: our folder (``model.safetensors`` + ``config.json``), a lone ``.safetensors`` file that carries
+its settings, and a Lightning ``.ckpt`` of ``vidaff train`` (read with ``weights_only=True``: a pickle that would run
+code is refused). The name of a shipped checkpoint (``small``) works wherever a path does.
 """
 
 from __future__ import annotations

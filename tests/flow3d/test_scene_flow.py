@@ -17,6 +17,9 @@ def errors_mm(result: Flow, pair: Pair) -> np.ndarray:
     return np.linalg.norm(result.flow - pair.truth, axis=-1) * 1000
 
 
+LIFTED = pytest.mark.parametrize("method", ["dis", "dis-still"])
+
+
 def flow_of(pair: Pair, method: str = "dis") -> Flow:
     return scene_flow(pair.rgb0, pair.depth0, pair.rgb1, pair.depth1, pair.intrinsics, method=method)
 
@@ -26,8 +29,9 @@ def noisy() -> Pair:
     return ball_pair(240, 320)
 
 
-def test_dis_explains_most_of_a_noisy_motion(noisy: Pair) -> None:
-    result = flow_of(noisy)
+@LIFTED
+def test_dis_explains_most_of_a_noisy_motion(noisy: Pair, method: str) -> None:
+    result = flow_of(noisy, method)
     seen = noisy.moving & (noisy.depth0 > 0)
     still = np.linalg.norm(noisy.truth, axis=-1)[seen].mean() * 1000
     assert errors_mm(result, noisy)[seen].mean() < 0.15 * still
@@ -35,17 +39,19 @@ def test_dis_explains_most_of_a_noisy_motion(noisy: Pair) -> None:
     assert result.valid[seen].mean() > 0.9
 
 
-def test_exact_lift_of_a_motion_along_the_axis() -> None:
+@LIFTED
+def test_exact_lift_of_a_motion_along_the_axis(method: str) -> None:
     pair = ball_pair(240, 320, move=(0.0, 0.0, -0.03), noise=False)
-    result = flow_of(pair)
+    result = flow_of(pair, method)
     inner = pair.moving & result.valid
     assert np.median(errors_mm(result, pair)[inner]) < 1.0
     assert result.flow[inner][:, 2].mean() == pytest.approx(-0.03, abs=0.003)
 
 
-def test_hidden_background_is_not_taken_for_motion() -> None:
+@LIFTED
+def test_hidden_background_is_not_taken_for_motion(method: str) -> None:
     pair = ball_pair(240, 320, move=(0.04, 0.0, 0.0), noise=False)
-    result = flow_of(pair)
+    result = flow_of(pair, method)
     wall = ~pair.moving & result.valid
     assert (np.abs(result.flow[wall][:, 2]) > 0.1).mean() < 0.002
 
@@ -53,7 +59,7 @@ def test_hidden_background_is_not_taken_for_motion() -> None:
 @pytest.mark.parametrize("contrast", [0.0, 0.1])
 def test_motion_does_not_spread_over_a_plain_wall(contrast: float) -> None:
     pair = ball_pair(128, 128, move=(0.02, 0.01, 0.0), wall_contrast=contrast)
-    result = flow_of(pair)
+    result = flow_of(pair, "dis-still")
     wall = ~pair.moving & (pair.depth0 > 0)
     assert errors_mm(result, pair)[wall].mean() < 2
     assert (errors_mm(result, pair)[wall] > 10).mean() < 0.05
@@ -62,15 +68,16 @@ def test_motion_does_not_spread_over_a_plain_wall(contrast: float) -> None:
 
 def test_a_still_scene_is_exactly_still() -> None:
     pair = ball_pair(move=(0.0, 0.0, 0.0))
-    result = flow_of(pair)
+    result = flow_of(pair, "dis-still")
     assert (errors_mm(result, pair) > 0).mean() < 0.01
     assert result.valid[pair.depth0 > 0].mean() > 0.99
 
 
+@LIFTED
 @pytest.mark.parametrize("speed", [-0.08, 0.08])
-def test_fast_motion_in_depth_is_not_taken_for_another_surface(speed: float) -> None:
+def test_fast_motion_in_depth_is_not_taken_for_another_surface(speed: float, method: str) -> None:
     pair = ball_pair(240, 320, move=(0.0, 0.0, speed))
-    result = flow_of(pair)
+    result = flow_of(pair, method)
     seen = pair.moving & (pair.depth0 > 0)
     assert result.valid[seen].mean() > 0.9
     assert np.median(errors_mm(result, pair)[seen]) < 5
@@ -153,9 +160,9 @@ def test_settings_name_the_method_and_its_numbers() -> None:
     assert SceneFlow(CAMERA, "none").settings() == {"method": "none"}
     settings_ = SceneFlow(CAMERA, "dis").settings()
     assert settings_["method"] == "dis"
-    assert settings_["dis"]["patch_size"] == 4
-    assert settings_["verdict"]["window"] == 7
+    assert settings_["dis"]["patch_size"] == 8
     assert settings_["clean"]["switch_m"] == 0.05
+    assert SceneFlow(CAMERA, "dis-still").settings()["verdict"]["window"] == 7
     assert settings_["max_motion_m"] == 0.5
 
 
@@ -241,6 +248,6 @@ def test_any_input_gives_finite_bounded_flow(
     assert valid.dtype == bool
     assert np.isfinite(flow).all()
     assert not flow[~valid].any()
-    if method == "dis":
+    if method.startswith("dis") and method != "dis2d":
         assert np.abs(flow).max(initial=0) <= 0.5
         assert not valid[~((depths[0] > 0) & (depths[0] < 1e30))].any()

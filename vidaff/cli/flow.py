@@ -12,7 +12,9 @@ import click
 @click.argument("source", required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--pair", nargs=4, metavar="RGB0 DEPTH0 RGB1 DEPTH1", help="Two frames instead of SOURCE.")
-@click.option("--method", default="dis", show_default=True, help="dis (needs depth), dis2d (pictures only) or none.")
+@click.option(
+    "--method", default="dis", show_default=True, help="dis or dis-still (need depth), dis2d (pictures only) or none."
+)
 @click.option("--clip", help="Name of the clip in a prepared file (.h5).")
 @click.option("--depth", help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
 @click.option("--depth-scale", type=click.FloatRange(min=0, min_open=True), default=1000, show_default=True,

@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.option("--dataset", default="sor3d-aff", show_default=True, help="Data set: sor3d-aff or own-clips.")
-@click.option("--data", type=click.Path(path_type=Path), help="Prepared file or folder; without it, clips are rendered.")
+@click.option("--data", type=click.Path(path_type=Path), help="Prepared file or folder; else clips are rendered.")
 @click.option("--recipe", default="small", show_default=True, help="Shipped recipe or a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: train.epochs=20.")
 @click.option(

@@ -12,6 +12,7 @@ from vidaff.flow3d.types import Flow, Intrinsics
 
 METHODS: dict[str, str] = {
     "dis": "vidaff.flow3d.dis:DisFlow",
+    "dis-still": "vidaff.flow3d.dis:DisStillFlow",
     "dis2d": "vidaff.flow3d.dis:DisFlow2D",
     "none": "vidaff.flow3d.still:NoFlow",
 }

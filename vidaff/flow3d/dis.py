@@ -1,4 +1,4 @@
-"""Methods ``dis`` and ``dis2d``: OpenCV's DIS optical flow, with depth lifted to metres or without."""
+"""Methods ``dis``, ``dis-still`` and ``dis2d``: OpenCV's DIS optical flow, with depth lifted to metres or without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ MIN_SIDE = 32
 
 
 FINE_SIDE = 200
-"""Larger side, in pixels, up to which the dense patch stride is used."""
+"""Larger side, in pixels, above which patches are at least ``LARGE_STRIDE`` apart: closer ones cost too much there."""
+LARGE_STRIDE = 3
 
 
 class Frame(NamedTuple):
@@ -33,13 +34,14 @@ class DisSettings(NamedTuple):
     """Parameters of the 2D flow (:class:`cv2.DISOpticalFlow`)."""
 
     finest_scale: int = 1
-    # Half of OpenCV's default: one more pyramid level, hence twice the reach, and thin fingers survive.
-    patch_size: int = 4
-    patch_stride: int = 2
-    # Above FINE_SIDE pixels, where the dense stride costs too much.
-    coarse_stride: int = 3
+    patch_size: int = 8
+    patch_stride: int = 4
     descent_iterations: int = 12
     variational_iterations: int = 3
+
+
+FINE = DisSettings(patch_size=4, patch_stride=2)
+"""Half of OpenCV's patches: one more pyramid level, hence twice the reach, and thin fingers survive."""
 
 
 class DisFlow2D:
@@ -50,11 +52,11 @@ class DisFlow2D:
 
     needs_depth = False
     backends: tuple[str, ...] = ("opencv",)
+    dis = FINE
 
-    def __init__(self, intrinsics: Intrinsics, backend: str, dis: DisSettings | None = None) -> None:
+    def __init__(self, intrinsics: Intrinsics, backend: str) -> None:
         del backend
         self.intrinsics = intrinsics
-        self.dis = dis or DisSettings()
         self._solver: Any = None
 
     def prepare(self, grey: np.ndarray, depth_m: np.ndarray | None) -> Frame:
@@ -88,35 +90,67 @@ class DisFlow2D:
             solver.setGradientDescentIterations(self.dis.descent_iterations)
             solver.setVariationalRefinementIterations(self.dis.variational_iterations)
             self._solver = solver
-        self._solver.setPatchStride(self.dis.patch_stride if side <= FINE_SIDE else self.dis.coarse_stride)
+        least = LARGE_STRIDE if side > FINE_SIDE else 1
+        self._solver.setPatchStride(max(self.dis.patch_stride, least))
         return self._solver
 
     def settings(self) -> dict[str, Any]:
-        return {"dis": {**self.dis._asdict(), "fine_side": FINE_SIDE}, "verdict": verdict.settings()}
+        return {"dis": self.dis._asdict(), "verdict": verdict.settings()}
 
 
 class DisFlow(DisFlow2D):
     """2D flow lifted with depth; the depth motion is cleaned of outliers and smoothed along surfaces.
 
-    Valid where depth is known and the pixel either stands still (:func:`weigh`), or moved as the flow says: its grey
-    fits, it did not land on another surface (:func:`landed_elsewhere`), and no component exceeds ``max_motion_m``.
-    More than that in one frame is a wrong match, not a hand.
+    Valid where both depths are known, the pixel did not land on another surface (:func:`landed_elsewhere`) and no
+    component exceeds ``max_motion_m``: more than that in one frame is a wrong match, not a hand.
     """
 
     needs_depth = True
+    dis = DisSettings()
     jump_m = 0.05
     max_motion_m = 0.5
 
     def between(self, frame0: Frame, frame1: Frame) -> Flow:
-        depth0, depth1 = frame0.depth_m, frame1.depth_m
-        if depth0 is None or depth1 is None:
-            raise ValueError("depth: method 'dis' needs it in both frames")
+        depth0, depth1 = _depths(frame0, frame1)
         motion = self.motion(frame0.grey, frame1.grey)
         sampled = sample_depth(depth1, motion, jump_m=self.jump_m)
-        raw = sampled - depth0
-        possible = (depth0 > 0) & (sampled > 0) & (np.abs(raw) <= self.max_motion_m)
+        valid = self._possible(depth0, sampled)
+        depth_motion = smooth_depth_motion(sampled - depth0, depth0, valid)
+        return _plausible(lift(motion, depth0, depth_motion, valid, self.intrinsics), self.max_motion_m)
+
+    def _possible(self, depth0: np.ndarray, sampled: np.ndarray) -> np.ndarray:
+        """(H, W) bool: depth allows that the point moved from ``depth0`` to ``sampled``."""
+        possible = (depth0 > 0) & (sampled > 0) & (np.abs(sampled - depth0) <= self.max_motion_m)
         possible &= ~landed_elsewhere(depth0, sampled)
+        return possible
+
+    def still(self, frame: Frame) -> Flow:
+        return zero_flow(frame.grey.shape, frame.depth_m)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "dis": self.dis._asdict(),
+            "jump_m": self.jump_m,
+            "max_motion_m": self.max_motion_m,
+            "clean": clean.settings(),
+        }
+
+
+class DisStillFlow(DisFlow):
+    """``dis`` with finer patches, and weighed against the hypothesis that a point stands still (:func:`weigh`).
+
+    Valid where depth is known and the pixel either stands still, or moved as the flow says and its grey fits.
+    """
+
+    dis = FINE
+
+    def between(self, frame0: Frame, frame1: Frame) -> Flow:
+        depth0, depth1 = _depths(frame0, frame1)
+        motion = self.motion(frame0.grey, frame1.grey)
+        sampled = sample_depth(depth1, motion, jump_m=self.jump_m)
+        possible = self._possible(depth0, sampled)
         moved, still, hidden = weigh(frame0.grey, frame1.grey, motion, (depth0, depth1), possible)
+        raw = sampled - depth0
         motion[still] = 0
         raw[still] = 0
         valid = moved | (still & ~hidden & (depth0 > 0))
@@ -124,12 +158,14 @@ class DisFlow(DisFlow2D):
         depth_motion[still] = 0
         return _plausible(lift(motion, depth0, depth_motion, valid, self.intrinsics), self.max_motion_m)
 
-    def still(self, frame: Frame) -> Flow:
-        return zero_flow(frame.grey.shape, frame.depth_m)
-
     def settings(self) -> dict[str, Any]:
-        limits = {"jump_m": self.jump_m, "max_motion_m": self.max_motion_m}
-        return {**super().settings(), **limits, "clean": clean.settings()}
+        return {**super().settings(), "verdict": verdict.settings()}
+
+
+def _depths(frame0: Frame, frame1: Frame) -> tuple[np.ndarray, np.ndarray]:
+    if frame0.depth_m is None or frame1.depth_m is None:
+        raise ValueError("depth: this method needs it in both frames")
+    return frame0.depth_m, frame1.depth_m
 
 
 def _plausible(result: Flow, limit_m: float) -> Flow:

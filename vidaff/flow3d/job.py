@@ -140,7 +140,7 @@ class FlowJob:
         for frame in self._open():
             depth = frame.depth
             if depth is None:
-                if self.settings.method == "dis":
+                if SceneFlow(Intrinsics(1, 1, 0, 0), self.settings.method).needs_depth:
                     raise VidaffError(f"{self.settings.source}: has no depth; use --method dis2d, or give --depth")
                 yield frame.rgb, None
                 continue

@@ -54,10 +54,8 @@ class ClipStore(Dataset[Batch]):
         return self._cache[index]
 
     def __getitem__(self, index: int) -> Batch:
-        if self.static and self._cache is None:
-            clip = self.dataset.read_static(index)
-        else:
-            clip = self._clip(index)
+        uncached_still = self.static and self._cache is None
+        clip = self.dataset.read_static(index) if uncached_still else self._clip(index)
         length = 1 if self.static else self.clip_length
         if clip.mask is None:
             raise VidaffError(f"{clip.name}: has no label of the last frame; training and evaluation need one")

@@ -23,9 +23,7 @@ from vidaff.weights import load_torch_file, save_checkpoint
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes under a temporary name and renames; reads without ever running code from the file."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
 

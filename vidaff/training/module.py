@@ -132,7 +132,8 @@ class VideoModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = self.meter.compute()
         right = [guess == truth for guess, truth in self.actions if truth >= 0]
-        values = {"val/iou": float(scores.mean_iou), "val/f": float(scores.mean_f1), "val/action": sum(right) / max(len(right), 1)}
+        accuracy = sum(right) / max(len(right), 1)
+        values = {"val/iou": float(scores.mean_iou), "val/f": float(scores.mean_f1), "val/action": accuracy}
         # Pre-training cannot tell actions apart; its scores must never be selected as best.
         if self.current_epoch < self.recipe.train.pretrain_epochs:
             values = {"val/pretrain_iou": values["val/iou"], "val/iou": 0.0}

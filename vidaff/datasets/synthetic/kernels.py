@@ -15,7 +15,7 @@ from numba import njit, uint32
 _kernel: Any = njit(cache=True, fastmath=True, nogil=True)
 _FLOW_UNIT = np.float32(1e4)
 _FAR = np.float32(20.0)
-TILE = 4
+TILE = 2
 """Side in pixels of the squares in which rays are cast or not."""
 
 
@@ -273,11 +273,7 @@ def _light_up(row: np.ndarray, n: np.ndarray, ray: np.ndarray, light: np.ndarray
         lambert += n[k] * light[k]
         shine += n[k] * middle
         half += middle * middle
-    gloss = max(shine / math.sqrt(half), np.float32(0))
-    gloss *= gloss * gloss
-    gloss *= gloss
-    gloss *= gloss
-    gloss *= row[9] * gloss
+    gloss = row[9] * max(shine / math.sqrt(half), np.float32(0)) ** 24
     sky = light[6] * (np.float32(0.8) + np.float32(0.2) * n[2]) + row[10]
     for k in range(3):
         albedo[k] = albedo[k] * (sky + light[3 + k] * max(lambert, np.float32(0))) + gloss * light[3 + k]
