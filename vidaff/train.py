@@ -169,6 +169,7 @@ def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoMo
         "classes": [*AFFORDANCES, "background"],
         "data": Path(data).name,
         "train_clips": len(store),
+        "flow_method": getattr(store.dataset, "settings", {}).get("flow", "none"),
     }
     return VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
 

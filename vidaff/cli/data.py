@@ -46,11 +46,14 @@ def command() -> None:
 @click.option("--calibration", type=_FOLDER, help="YAML file with the colour and depth cameras, for 'aligned'.")
 @click.option("--centre-crop", type=int, help="With 'aligned': side of the centre square of the depth grid, e.g. 300.")
 @click.option(
-    "--flow", type=click.Choice(["dis", "dis2d", "exact", "none"]), default="dis", show_default=True,
-    help="Scene flow to store: computed with depth, in 2D, the synthetic ground truth, or none.",
+    "--flow", default="dis", show_default=True, metavar="METHOD",
+    help="Scene flow to store: dis or dis-still (computed with depth), dis2d, exact (ground truth of rendered clips), none.",
 )  # fmt: skip
 @click.option("--clip-length", type=int, help="Keep this many last frames.  [default: all]")
-@click.option("--frame-rule", type=click.Choice(["fps", "authors"]), default="fps", show_default=True)
+@click.option(
+    "--frame-rule", type=click.Choice(["fps", "authors"]), default="fps", show_default=True,
+    help="Sample by --fps, or choose frames by the authors' 20-slot rule.",
+)  # fmt: skip
 @click.option("--all-labels", is_flag=True, help="Keep labels of other classes than the recording's action.")
 @click.option(
     "--black-is-ignore", is_flag=True, help="Black mask pixels (no colour mapped) are ignored, not background."

@@ -27,7 +27,7 @@ def panel(rgb: np.ndarray, depth_m: np.ndarray | None, colour: np.ndarray, span:
     views = {"picture": rgb.copy()}
     if depth_m is not None:
         views["depth"] = colour_depth(depth_m, near=span[0], far=span[1])
-    views["flow  R: vertical  G: horizontal  B: depth"] = colour.copy()
+    views["flow  R: vertical  G: horizontal  B: depth" if rgb.shape[1] >= 320 else "flow"] = colour.copy()
     for text, view in views.items():
         if min(view.shape[:2]) >= 96:
             draw_text(view, text, (6, 5), size=12)

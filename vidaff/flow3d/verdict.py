@@ -2,8 +2,7 @@
 
 Optical flow smears motion into plain surroundings and invents some where a surface is hidden in the other frame. With
 a second hypothesis, "this point stands still", and depth to test it, both show: on rendered hand clips at 128x128 this
-cut the error over still surfaces to about a third. A moving camera refutes the hypothesis nearly everywhere, so it
-costs nothing there.
+cut the error over still surfaces to a third. A moving camera refutes the hypothesis nearly everywhere.
 """
 
 from __future__ import annotations

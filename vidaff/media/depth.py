@@ -67,7 +67,7 @@ def open_depth(source: str | Path) -> DepthSource:
         raise VidaffError(f"{path}: no such file or folder")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _array_depth(text, _map_npy(path))
+        return _array_depth(text, _map_npy(path), again=lambda: _map_npy(path))
     if suffix in (".h5", ".hdf5"):
         return _hdf5_depth(path, key)
     if suffix in PICTURES:
@@ -99,14 +99,17 @@ def _hdf5_depth(path: Path, key: str) -> DepthSource:
         raise
 
 
-def _array_depth(name: str, array: Any, file: Any = None) -> DepthSource:
-    """Depth from an array (T, H, W) of numbers that is read frame by frame."""
+def _array_depth(name: str, array: Any, file: Any = None, *, again: Callable[[], Any] | None = None) -> DepthSource:
+    """Depth from an array (T, H, W) of numbers that is read frame by frame.
+
+    ``again`` opens the array anew for every frame: one mapping kept open would keep all pages that it has shown.
+    """
     if array.ndim != 3 or array.dtype.kind not in "iuf" or 0 in array.shape:
         raise VidaffError(f"{name}: depth is (T, H, W) integers or floats, got {array.dtype} {array.shape}")
 
     def read(index: int) -> np.ndarray:
         try:
-            return np.asarray(array[index])
+            return np.array(array[index] if again is None else again()[index])
         except (OSError, RuntimeError) as error:
             raise VidaffError(f"{name}: depth frame {index + 1} cannot be read ({error})") from error
 
