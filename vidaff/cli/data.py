@@ -47,7 +47,7 @@ def command() -> None:
 @click.option("--centre-crop", type=int, help="With 'aligned': side of the centre square of the depth grid, e.g. 300.")
 @click.option(
     "--flow", default="dis", show_default=True, metavar="METHOD",
-    help="Scene flow to store: dis or dis-still (computed with depth), dis2d, exact (ground truth of rendered clips), none.",
+    help="Scene flow to store: dis or dis-still (need depth), dis2d, exact (truth of rendered clips), none.",
 )  # fmt: skip
 @click.option("--clip-length", type=int, help="Keep this many last frames.  [default: all]")
 @click.option(
