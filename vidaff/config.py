@@ -34,7 +34,12 @@ class ModelSettings(Settings):
         "softmax", description="soft mask: softmax scaled to peak 1, sigmoid, or no mask"
     )
     width: float = Field(1.0, gt=0, le=4, description="multiplier of every channel count (1 = paper)")
-    decoder_norm: Literal["none", "group"] = Field("none", description="normalisation in the decoder (paper: none)")
+    decoder_norm: Literal["none", "group"] = Field(
+        "none", description="normalisation in the decoder and of the skips it takes (paper: none)"
+    )
+    latent_norm: Literal["none", "group"] = Field(
+        "none", description="normalisation of both encoders' outputs and of the ConvLSTMs' input (paper: none)"
+    )
     decoder_floor: int = Field(8, ge=8, le=512, description="fewest channels of any decoder layer")
     init: Literal["xavier", "he"] = Field(
         "xavier", description="first weights (paper: xavier, which fades over 25 ReLU layers unless pre-trained)"

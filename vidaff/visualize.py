@@ -130,9 +130,9 @@ def _font(size: int, bold: bool):  # type: ignore[no-untyped-def]
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=256)
 def _glyphs(text: str, size: int, bold: bool) -> np.ndarray:
-    """Coverage (h, w, 1) float32 in 0..1 of one line of text; the cache makes repeated words free."""
+    """Coverage (h, w, 1) uint8 of one line of text; the cache makes repeated words free."""
     from PIL import Image, ImageDraw
 
     font = _font(size, bold)
@@ -140,7 +140,7 @@ def _glyphs(text: str, size: int, bold: bool) -> np.ndarray:
     ascent, descent = font.getmetrics()
     picture = Image.new("L", (width, ascent + descent))
     ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
-    return (np.asarray(picture, np.float32) / 255)[..., None]
+    return np.asarray(picture)[..., None]
 
 
 def text_size(text: str, *, size: int = 14, bold: bool = False) -> tuple[int, int]:
@@ -171,7 +171,7 @@ def draw_text(
     bottom, right = min(height, image.shape[0] - y), min(width, image.shape[1] - x)
     if bottom <= top or right <= left:
         return
-    cover = glyphs[top:bottom, left:right]
+    cover = glyphs[top:bottom, left:right] * np.float32(1 / 255)
     region = image[y + top : y + bottom, x + left : x + right]
     region[...] = (region + (np.asarray(colour, np.float32) - region) * cover + 0.5).astype(np.uint8)
 

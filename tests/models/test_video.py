@@ -15,7 +15,7 @@ VARIANTS = {
     "paper": {},
     "rgb": {"depth": False},
     "one stream": {"second_stream": "none"},
-    "sigmoid, group norm": {"attention": "sigmoid", "decoder_norm": "group"},
+    "sigmoid, group norm": {"attention": "sigmoid", "decoder_norm": "group", "latent_norm": "group"},
     "no attention": {"attention": "none"},
     "the simplest": {"depth": False, "second_stream": "none", "attention": "none"},
 }
@@ -83,8 +83,21 @@ def test_attention_lies_between_0_and_1(kind):
         torch.testing.assert_close(mask.amax(dim=(2, 3)), torch.ones(2, 1))
 
 
-def test_every_weight_gets_a_gradient():
-    model = small().train()
+@torch.no_grad()
+def test_norms_keep_the_memory_alive_however_large_the_encoder_grows():
+    model = small(decoder_norm="group", latent_norm="group")
+    rgbd, flow = random_inputs(ModelSettings())
+    before = model(rgbd, flow)
+    for encoder in (model.rgbd_encoder, model.flow_encoder):
+        encoder.stages[0][0].weight *= 1000
+    after = model(rgbd, flow)
+    torch.testing.assert_close(after.logits, before.logits, atol=2e-2, rtol=0)
+    torch.testing.assert_close(after.action_logits, before.action_logits, atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_every_weight_gets_a_gradient(norm):
+    model = small(decoder_norm=norm, latent_norm=norm).train()
     rgbd, flow = random_inputs(ModelSettings())
     output = model(rgbd, flow)
     (output.logits.square().mean() + output.action_logits.square().mean()).backward()

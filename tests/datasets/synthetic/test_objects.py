@@ -69,13 +69,12 @@ def test_same_seed_same_shape() -> None:
 
 
 def test_actions_are_balanced_and_occur_on_several_types() -> None:
-    share: Counter[str] = Counter()
+    share: dict[str, float] = dict.fromkeys(AFFORDANCES, 0.0)
     types: Counter[str] = Counter()
     for kind in object_types():
         for action in kind.actions:
             share[action] += kind.weight / len(kind.actions)
             types[action] += 1
-    assert set(share) == set(AFFORDANCES)
     assert max(share.values()) < 2 * min(share.values())
     assert min(types.values()) >= 2
     assert {kind.official for kind in object_types()} == set(OBJECTS)

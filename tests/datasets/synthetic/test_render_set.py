@@ -142,7 +142,7 @@ def test_a_folder_with_other_files_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "train" / "precious.txt").write_text("x")
     for options in ({"resume": True}, {"overwrite": True}):
         with pytest.raises(VidaffError, match=r"no synth\.json"):
-            render(tmp_path, **options)
+            render(tmp_path, SMALL, **options)
     assert (tmp_path / "train" / "precious.txt").is_file()
 
 

@@ -10,8 +10,6 @@ import numpy as np
 PATTERNS = ("plain", "stripes", "checker", "noise", "dots", "spokes", "wood", "fibres", "weave", "icons")
 """Pattern names; the position is the number that the shading kernel switches on."""
 
-ROW = 14
-
 
 class Material(NamedTuple):
     """Two RGB colours in 0..1, a pattern of :data:`PATTERNS`, its cells per metre, main axis 0..2, shine and glow."""
@@ -26,10 +24,10 @@ class Material(NamedTuple):
     seed: float = 0.0
 
     def row(self) -> np.ndarray:
-        """The (ROW,) float32 vector that the kernel reads."""
+        """The (12,) float32 vector that the kernel reads."""
         number = float(PATTERNS.index(self.pattern))
         values = (number, self.scale, float(self.axis), self.shine, self.glow, self.seed)
-        return np.array([*self.first, *self.second, *values, 0.0, 0.0], np.float32)
+        return np.array([*self.first, *self.second, *values], np.float32)
 
 
 def colour(

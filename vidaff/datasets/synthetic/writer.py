@@ -63,8 +63,7 @@ def _write_files(folder: Path, clip: RenderedClip, extras: bool) -> None:
 
 
 def _png(image: np.ndarray) -> bytes:
-    data = image[..., ::-1] if image.ndim == 3 else image
-    ok, encoded = cv2.imencode(".png", np.ascontiguousarray(data), _PNG)
+    ok, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image, _PNG)
     if not ok:
         raise OSError(f"a picture of {image.shape} {image.dtype} could not be encoded")
     return encoded.tobytes()
@@ -90,8 +89,9 @@ def label_mask(clip: RenderedClip) -> np.ndarray:
 def _write_labels(folder: Path, clip: RenderedClip) -> None:
     """The four extra files, which sort after the frames: mask, two previews that no loader reads, hotspot."""
     mask = label_mask(clip)
-    colours = np.where(mask[..., None], MASK_COLOURS[clip.plan.action], WHITE).astype(np.uint8)
-    overlay = np.where(mask[..., None], clip.rgb[-1] // 2 + colours // 2, clip.rgb[-1]).astype(np.uint8)
+    colours = np.array([WHITE, MASK_COLOURS[clip.plan.action]], np.uint8)[mask.astype(np.uint8)]
+    overlay = clip.rgb[-1].copy()
+    overlay[mask] = overlay[mask] // 2 + colours[mask] // 2
     (folder / "z_1_mask.png").write_bytes(_png(colours))
     (folder / "z_2_overlay.png").write_bytes(_png(overlay))
     (folder / "z_3_parts.png").write_bytes(_png(_coloured_parts(clip)))

@@ -34,6 +34,7 @@ def build_video_model(settings: ModelSettings | None = None) -> VideoAffordanceN
         flow_encoder=VGGEncoder(3, stages) if two_streams else None,
         fusion=nn.Conv2d(2 * latent, latent, 1) if two_streams else None,
         residual=ResidualBlock(latent),
+        norms=[nn.GroupNorm(1, latent) if settings.latent_norm == "group" else nn.Identity() for _ in range(3)],
         lstm1=ConvLSTMLayer(latent, latent, kernel=3),
         lstm2=ConvLSTMLayer(latent, latent, kernel=3),
         attention=None if settings.attention == "none" else SoftAttention(latent, settings.attention),

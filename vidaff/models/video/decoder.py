@@ -51,7 +51,8 @@ class Decoder(nn.Module):
         widths: channels after each of the three levels, coarse to fine (paper: 256, 128, 64).
         skips: channels of the encoder's skips, finest first.
         num_classes: affordances plus background.
-        norm: group normalisation after every CONV (paper: none).
+        norm: group normalisation after every CONV and of the skips (paper: none). The encoder has none, so its skips
+            grow in training until they drown what comes up from the latent map, and with it the memory.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Decoder(nn.Module):
             DecoderLevel(before, before, skip, after, norm=norm)
             for before, after, skip in zip(inputs, widths, reversed(skips), strict=True)
         )
+        self.skip_norms = nn.ModuleList(nn.GroupNorm(1, skip) if norm else nn.Identity() for skip in reversed(skips))
         self.final = nn.Sequential(
             ConvReLU(widths[-1], widths[-1], 3, norm=norm), ConvReLU(widths[-1], widths[-1], 3, norm=norm)
         )
@@ -72,7 +74,7 @@ class Decoder(nn.Module):
         """Logits (N, num_classes, H, W) from the latent map (N, C, h, w), mask (N, 1, h, w) and the three skips."""
         if mask is not None:
             x = x * mask.to(x.dtype)
-        for level, skip in zip(self.levels, reversed(skips), strict=True):
-            x = level(x, mask, skip)
+        for level, skip_norm, skip in zip(self.levels, self.skip_norms, reversed(skips), strict=True):
+            x = level(x, mask, skip_norm(skip))
         logits: torch.Tensor = self.predict(self.final(x))
         return logits.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,9 @@ class VideoAffordanceNet(nn.Module):
 
     Shapes at full width, one frame of 300x300: encoders 512x37x37 each -> fusion 512x37x37 -> ``X`` 512x37x37 ->
     ``X_bar`` 512x37x37 -> mask 1x37x37 -> logits 10x300x300.
+
+    ``norms`` act on the RGB-D encoder's output, the flow encoder's output and ``X``. The paper has none (identities);
+    trained from scratch without them, the encoder's output grows without bound and saturates the ConvLSTMs' gates.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class VideoAffordanceNet(nn.Module):
         flow_encoder: VGGEncoder | None,
         fusion: nn.Conv2d | None,
         residual: ResidualBlock,
+        norms: Sequence[nn.Module],
         lstm1: ConvLSTMLayer,
         lstm2: ConvLSTMLayer,
         attention: SoftAttention | None,
@@ -57,6 +62,7 @@ class VideoAffordanceNet(nn.Module):
         self.flow_encoder = flow_encoder
         self.fusion = fusion
         self.residual = residual
+        self.rgbd_norm, self.flow_norm, self.latent_norm = norms
         self.lstm1 = lstm1
         self.lstm2 = lstm2
         self.attention = attention
@@ -123,10 +129,11 @@ class VideoAffordanceNet(nn.Module):
 
     def _latent(self, encoded: torch.Tensor, flow: torch.Tensor | None) -> torch.Tensor:
         """Fusion of both streams and the residual block: (N, D, h, w) -> ``X`` (N, D, h, w)."""
+        encoded = self.rgbd_norm(encoded)
         if self.flow_encoder is not None and self.fusion is not None:
             motion, _ = self.flow_encoder(flow)
-            encoded = self.fusion(torch.cat([encoded, motion], dim=1))
-        latent: torch.Tensor = self.residual(encoded)
+            encoded = self.fusion(torch.cat([encoded, self.flow_norm(motion)], dim=1))
+        latent: torch.Tensor = self.latent_norm(self.residual(encoded))
         return latent
 
     def _decode(
