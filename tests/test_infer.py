@@ -18,7 +18,8 @@ from vidaff.bench import made_up_file
 from vidaff.config import InputSettings, ModelSettings, Recipe
 from vidaff.errors import VidaffError
 from vidaff.flow3d import Intrinsics
-from vidaff.infer import InferJob, InferSettings, infer, parse_camera_option
+from vidaff.flow3d.cameras import parse_intrinsics
+from vidaff.infer import InferJob, InferSettings, infer
 from vidaff.io import write_image, write_json
 from vidaff.media import VideoWriter, open_frames
 from vidaff.models.video import build_video_model
@@ -343,7 +344,7 @@ def test_implausible_depth_is_refused_with_its_frame(tmp_path: Path, rgbd_model:
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "1,2,3,4,5", "-1,2,3,4", "nan,1,1,1", "1;2;3;4"])
 def test_bad_intrinsics_are_refused(text: str) -> None:
     with pytest.raises(VidaffError):
-        parse_camera_option(text)
+        parse_intrinsics(text)
 
 
 def test_intrinsics_from_a_file_follow_the_frame_size(tmp_path: Path, rgb_model: str) -> None:
@@ -354,7 +355,7 @@ def test_intrinsics_from_a_file_follow_the_frame_size(tmp_path: Path, rgb_model:
     job.run()
     assert job.segmenter.intrinsics == Intrinsics(40, 40, 23.5, 17.5)
     camera.write_text("{fx: 80, fy: 80, cx: 47.5, cy: 35.5, width: 96, height: 96}")
-    with pytest.raises(VidaffError, match="made for 96x96, the frames are 48x36"):
+    with pytest.raises(VidaffError, match="for 96x96 pixels, the frames have 48x36"):
         infer(settings(video, rgb_model, tmp_path / "b", intrinsics=str(camera)), say=pytest.fail)
 
 

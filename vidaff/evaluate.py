@@ -20,10 +20,9 @@ import torch
 from vidaff.datasets import Clip, ClipDataset, load_dataset
 from vidaff.datasets.taxonomy import AFFORDANCES, BACKGROUND, CLASSES, IGNORE, NUM_AFFORDANCES
 from vidaff.errors import VidaffError
-from vidaff.flow3d import METHODS
 from vidaff.metrics import ClipOutcome, bootstrap_intervals, confusion_matrix, summarise, weighted_f_measure
 from vidaff.models.video.inputs import InputCoder
-from vidaff.weights import Checkpoint, load_checkpoint
+from vidaff.weights import Checkpoint, flow_method, load_checkpoint
 
 MODES = ("video", "static")
 OVERALL_METRICS = {
@@ -177,7 +176,8 @@ class Runner:
         self.model = checkpoint.model.to(self.device).eval()
         self.coder = InputCoder(recipe.input, recipe.model).to(self.device)
         self.static = static
-        self.flow_method = _flow_method(checkpoint, unused=static or zero_flow)
+        still = static or zero_flow
+        self.flow_method = "none" if still else flow_method(recipe, checkpoint.info)
 
     def flow(self, clip: Clip, stored_method: str | None) -> np.ndarray | None:
         """Packed flow (T, H, W, 3) int16 that the model wants for ``clip``; None means no motion."""
@@ -210,17 +210,6 @@ class Runner:
         if not present:
             return None
         return torch.from_numpy(np.stack(present)).to(self.device)
-
-
-def _flow_method(checkpoint: Checkpoint, *, unused: bool) -> str:
-    stream = checkpoint.recipe.model.second_stream
-    if unused or stream == "none":
-        return "none"
-    if stream == "flow2d":
-        return "dis2d"
-    # A model trained with the ground truth of rendered clips gets computed flow where the data brings none.
-    method = str(checkpoint.info.get("flow_method", "dis"))
-    return method if method in METHODS else "dis"
 
 
 def predict_split(runner: Runner, clips: ClipDataset, count: int, batch_size: int) -> Iterator[ClipPrediction]:

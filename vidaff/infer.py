@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vidaff.datasets.calibration import Camera, read_camera
 from vidaff.errors import VidaffError
 from vidaff.flow3d import Intrinsics
-from vidaff.frames import DEFAULT_VIEW_DEGREES, FrameError, default_intrinsics, wxh
+from vidaff.flow3d.cameras import on_grid, parse_intrinsics
+from vidaff.frames import DEFAULT_VIEW_DEGREES, FrameError, default_intrinsics
 from vidaff.io import prepare_output_dir
 from vidaff.predict import MissingDepthWarning, VideoSegmenter
 from vidaff.sources import Source, SourceFrame, SourceSettings, open_source
@@ -85,7 +85,7 @@ class InferJob:
 
     def __init__(self, settings: InferSettings) -> None:
         self.settings = settings
-        self.camera = parse_camera_option(settings.intrinsics)
+        self.camera = None if settings.intrinsics is None else parse_intrinsics(settings.intrinsics)
         self.source = open_source(settings.source)
         self.segmenter = VideoSegmenter.from_pretrained(
             settings.checkpoint,
@@ -171,13 +171,7 @@ class InferJob:
 
     def _intrinsics(self, size: tuple[int, int]) -> Intrinsics | None:
         """Camera of the source's pixel grid: the option, else what the source says, else None (the default view)."""
-        if isinstance(self.camera, Camera):
-            if self.camera.size[0] * size[1] != self.camera.size[1] * size[0]:
-                raise VidaffError(
-                    f"{self.settings.intrinsics}: made for {wxh(self.camera.size)}, the frames are {wxh(size)}"
-                )
-            return self.camera.intrinsics.scaled(size[1] / self.camera.size[1], size[0] / self.camera.size[0])
-        return self.camera or self.source.camera
+        return on_grid(self.camera, size) if self.camera is not None else self.source.camera
 
     def _depth_model(self) -> Callable[[np.ndarray], np.ndarray] | None:
         settings = self.settings
@@ -223,18 +217,6 @@ def guarded(frames: Iterator[SourceFrame]) -> Iterator[SourceFrame]:
         yield frame
 
 
-def parse_camera_option(text: str | None) -> Intrinsics | Camera | None:
-    """``--intrinsics``: four numbers "fx,fy,cx,cy" in pixels of the source, or a YAML file that says its size too."""
-    if text is None:
-        return None
-    if "," not in text or Path(text).exists():
-        return read_camera(text)
-    try:
-        return Intrinsics(*(float(part) for part in text.split(",")))
-    except (TypeError, ValueError) as error:
-        raise VidaffError(f"--intrinsics {text!r}: write fx,fy,cx,cy in pixels, or a YAML file ({error})") from error
-
-
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a flag that is looked at between frames; a second one interrupts at once."""
@@ -262,4 +244,4 @@ def infer(settings: InferSettings, *, say: Callable[[str], None] = print) -> Inf
     return job.run()
 
 
-__all__ = ["InferJob", "InferSettings", "InferSummary", "Source", "infer", "parse_camera_option"]
+__all__ = ["InferJob", "InferSettings", "InferSummary", "Source", "infer"]

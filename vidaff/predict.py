@@ -33,7 +33,7 @@ from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
 from vidaff.frames import FrameError, check_depth, check_rgb, default_intrinsics, enlarge_labels, wxh
 from vidaff.models.video import StreamState, VideoAffordanceNet, VideoOutput
 from vidaff.models.video.inputs import InputCoder
-from vidaff.weights import load_checkpoint, save_checkpoint
+from vidaff.weights import flow_method, load_checkpoint, save_checkpoint
 
 PRECISIONS = ("auto", "fp32", "bf16")
 LARGE_NETWORK = 5_000_000
@@ -164,10 +164,7 @@ class VideoSegmenter(
     @property
     def flow_method(self) -> str:
         """Scene flow method of the second stream: "none", "dis2d" or the one of the training data."""
-        stream = self.recipe.model.second_stream
-        if stream == "flow3d":
-            return str(self.info.get("flow_method", "dis"))
-        return "none" if stream == "none" else "dis2d"
+        return flow_method(self.recipe, self.info)
 
     @property
     def intrinsics(self) -> Intrinsics | None:

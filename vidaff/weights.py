@@ -40,6 +40,18 @@ class Checkpoint:
     info: dict[str, Any] = field(default_factory=dict)
 
 
+def flow_method(recipe: Recipe, info: Mapping[str, Any]) -> str:
+    """Flow that a model's second stream must be fed: ``none``, ``dis2d``, or the method of its training data.
+
+    A model trained with the ground truth of rendered clips gets ``dis``: live frames bring no ground truth.
+    """
+    stream = recipe.model.second_stream
+    if stream != "flow3d":
+        return "none" if stream == "none" else "dis2d"
+    trained = str(info.get("flow_method", "dis"))
+    return "dis" if trained in ("exact", "none") else trained
+
+
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     """Load a checkpoint on the CPU, in evaluation mode.
 

@@ -61,6 +61,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of the ``vidaff`` command: user errors in one line with exit code 2, Ctrl-C with 130."""
+    # Idle OpenMP threads that spin take the cores from video coding and from other programs: on a busy machine that
+    # made inference ten times slower. It is read when torch is loaded, so it is set before any verb.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli.main(prog_name="vidaff", standalone_mode=False)
     except click.ClickException as error:

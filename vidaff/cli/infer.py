@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,6 @@ def command(**options: Any) -> None:
       timeline.csv   per frame: action, its probability, share of pixels per class, milliseconds
       probs/, ply/   where asked for
     """
-    # Idle OpenMP threads that spin take the cores from video coding and from other programs: on a busy machine that
-    # made inference ten times slower. It is read when torch is loaded, so it must be set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vidaff.infer import InferJob
 
     job = InferJob(_settings(**options))
