@@ -49,9 +49,14 @@ Examples:
 @click.option("--ply", is_flag=True, help="Also write labelled point clouds (needs depth).")
 @click.option("--no-video", is_flag=True, help="Write no overlay video.")
 @click.option("--no-labels", is_flag=True, help="Write no label pictures.")
-@click.option("--backend", type=click.Choice(["pyav", "decord"]), default="pyav", show_default=True)
+@click.option(
+    "--backend", type=click.Choice(["pyav", "decord"]), default="pyav", show_default=True, help="Video decoder."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+    help="Of the network; auto takes bf16 where the hardware gains by it.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
 def command(**options: Any) -> None:
     """Find affordances in SOURCE, frame by frame.
