@@ -52,6 +52,11 @@ def test_overrides():
         ("train.micro_batch=3", "must divide"),
         ("input.size=4", "at least 8"),
         ("train.lr=[", "not readable as YAML"),
+        ("train.seed=2020-13-45", "not readable as YAML"),
+        ("train.seed=-1", "train.seed"),
+        ("train.lr=.inf", "finite"),
+        ("train.coarse_size=4", "at least 8"),
+        ("train.coarse_size=32", "go together"),
     ],
 )
 def test_wrong_overrides_are_named(override, said):

@@ -15,6 +15,7 @@ from tests.toy import write_toy_file
 from vidaff.config import load_recipe
 from vidaff.errors import VidaffError
 from vidaff.train import train
+from vidaff.training.batches import spread
 from vidaff.training.history import read_history
 from vidaff.weights import load_checkpoint
 
@@ -114,6 +115,7 @@ def test_micro_batches_make_the_same_first_step(data, tmp_path):
         ("train.batch_size=64", "do not fill one batch"),
         ("model.second_stream=flow2d", "--flow dis2d"),
         ("train.pretrain_batch=40", "do not fill one batch"),
+        ("model.num_actions=5", "have 9 of each"),
     ],
 )
 def test_data_that_cannot_serve_the_recipe(data, tmp_path, override, said):
@@ -130,6 +132,29 @@ def test_out_and_resume_are_guarded(data, tmp_path):
         run(data, out, "train.lr=0.5", resume=True)
     run(data, out, "train.epochs=3", resume=True)
     assert len(read_history(out)) == 3
+    run(data, out, "train.epochs=1", overwrite=True)
+    assert len(read_history(out)) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named(data, tmp_path):
+    with pytest.raises(VidaffError, match="try cpu"):
+        train(load_recipe("tiny", TOY), data, tmp_path / "run", device="cuda", progress=False)
+
+
+def test_epochs_without_validation_are_never_taken_for_the_best(data, tmp_path):
+    run(data, tmp_path / "run", "train.epochs=3", "train.pretrain_epochs=0", "train.val_every=2")
+    best, last = (load_checkpoint(tmp_path / "run" / name).info for name in ("best", "last"))
+    assert (best["epoch"], last["epoch"]) == (2, 3)
+    assert set(best["val"]) == {"iou", "f", "action"}
+    assert last["val"] == {}
+
+
+def test_validation_clips_are_spread_and_counted():
+    assert spread(9, None) == list(range(9))
+    assert spread(9, 20) == list(range(9))
+    assert spread(9, 3) == [0, 4, 8]
+    assert all(len(set(spread(270, count))) == count for count in range(1, 271))
 
 
 @pytest.mark.parametrize("variant", ["model.second_stream=none", "model.depth=false", "train.coarse_epochs=1"])

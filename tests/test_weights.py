@@ -85,6 +85,14 @@ def test_random_bytes_never_give_a_traceback(tmp_path_factory, data, suffix):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("state", [[1], {5: 1}, {"model.x": 1}])
+def test_a_checkpoint_of_other_things_than_tensors(tmp_path, state):
+    path = tmp_path / "odd.ckpt"
+    torch.save({"state_dict": state, "hyper_parameters": {"recipe": RECIPE.model_dump(mode="json")}}, path)
+    with pytest.raises(VidaffError, match="no state_dict of tensors"):
+        load_checkpoint(path)
+
+
 def test_truncated_file(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

@@ -9,20 +9,39 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vidaff.errors import VidaffError, first_line
 
 MAX_RECIPE_BYTES = 1 << 20
+MAX_SIDE = 4096
+MAX_CLASSES = 1000
+"""Limits far above what anyone trains, so that a damaged or hostile file cannot ask for all memory."""
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and unknown keys are errors."""
+    """Base of all settings: immutable, numbers are finite, and unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _large_enough(value: tuple[int, int]) -> tuple[int, int]:
+    if min(value) < 8:
+        raise ValueError("both sides must be at least 8 pixels, three poolings follow")
+    if max(value) > MAX_SIDE:
+        raise ValueError(f"both sides must be at most {MAX_SIDE} pixels")
+    return value
+
+
+Size = Annotated[tuple[int, int], BeforeValidator(_square), AfterValidator(_large_enough)]
+"""Height and width in pixels; one number stands for both."""
 
 
 class ModelSettings(Settings):
@@ -44,8 +63,8 @@ class ModelSettings(Settings):
     init: Literal["xavier", "he"] = Field(
         "xavier", description="first weights (paper: xavier, which fades over 25 ReLU layers unless pre-trained)"
     )
-    num_affordances: int = Field(9, ge=1, description="classes besides the background")
-    num_actions: int = Field(9, ge=1, description="actions of the action head")
+    num_affordances: int = Field(9, ge=1, le=MAX_CLASSES, description="classes besides the background")
+    num_actions: int = Field(9, ge=1, le=MAX_CLASSES, description="actions of the action head")
 
     @property
     def num_classes(self) -> int:
@@ -56,7 +75,7 @@ class ModelSettings(Settings):
 class InputSettings(Settings):
     """How pictures, depth and flow become network inputs."""
 
-    size: tuple[int, int] = Field((300, 300), description="height and width of the network's input in pixels")
+    size: Size = Field((300, 300), description="height and width of the network's input in pixels")
     depth_mean: float = Field(0.8, description="metres, subtracted from valid depth")
     depth_std: float = Field(0.4, gt=0, description="metres, divides valid depth")
     flow_coding: Literal["signed", "abs"] = Field(
@@ -64,18 +83,6 @@ class InputSettings(Settings):
     )
     flow_scale: float = Field(0.10, gt=0, description="metres per frame pair that saturate the colour code")
     fps: float = Field(10.0, gt=0, description="frames a second the network is fed with (paper: 10)")
-
-    @field_validator("size", mode="before")
-    @classmethod
-    def _square(cls, value: Any) -> Any:
-        return (value, value) if isinstance(value, int) else value
-
-    @field_validator("size")
-    @classmethod
-    def _large_enough(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if min(value) < 8:
-            raise ValueError("both sides must be at least 8 pixels, three poolings follow")
-        return value
 
 
 class LossPhase(Settings):
@@ -117,7 +124,7 @@ class TrainSettings(Settings):
     pretrain_epochs: int = Field(0, ge=0, description="first epochs on single last frames with all parts labelled")
     pretrain_batch: int = Field(32, ge=1, description="pictures in one step of the static pre-training")
     static_share: float = Field(0.0, ge=0, le=1, description="share of steps that see the last frames alone")
-    coarse_size: tuple[int, int] | None = Field(None, description="smaller input size of the first epochs")
+    coarse_size: Size | None = Field(None, description="smaller input size of the first epochs")
     coarse_epochs: int = Field(0, ge=0, description="first epochs, pre-training included, that use coarse_size")
     flip: bool = Field(False, description="mirror half of the clips left to right")
     colour_jitter: float = Field(0.0, ge=0, le=1, description="relative brightness, contrast and tint changes")
@@ -126,11 +133,11 @@ class TrainSettings(Settings):
     flow_dropout: float = Field(0.0, ge=0, le=1, description="share of clips whose flow is set to zero")
     depth_dropout: float = Field(0.0, ge=0, le=1, description="share of clips whose depth is removed")
     precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     val_every: int = Field(1, ge=1, description="epochs between validations")
     val_limit: int | None = Field(None, ge=1, description="clips per validation, all when empty")
     select: Literal["iou", "last"] = Field("iou", description="which epoch is exported as best")
-    max_minutes: float | None = Field(None, gt=0, description="stop at the end of the step that passes this time")
+    max_minutes: float | None = Field(None, gt=0, le=1e6, description="stop at the end of the step that passes this time")
     cache: bool = Field(False, description="keep the prepared clips in memory")
     workers: int = Field(1, ge=0, description="loader processes, used when the clips are not cached")
 
@@ -140,16 +147,11 @@ class TrainSettings(Settings):
             raise ValueError(f"micro_batch {self.micro_batch} must divide batch_size {self.batch_size}")
         if not self.loss_phases:
             raise ValueError("loss_phases needs at least one phase")
-        if self.coarse_epochs and self.coarse_size is None:
-            raise ValueError("coarse_epochs needs coarse_size")
+        if bool(self.coarse_epochs) != (self.coarse_size is not None):
+            raise ValueError("coarse_epochs and coarse_size go together")
         if self.drop_first >= self.clip_length:
             raise ValueError(f"drop_first {self.drop_first} must leave frames of clip_length {self.clip_length}")
         return self
-
-    @field_validator("coarse_size", mode="before")
-    @classmethod
-    def _square(cls, value: Any) -> Any:
-        return (value, value) if isinstance(value, int) else value
 
     def loss_weights(self, epoch: int) -> tuple[float, float]:
         """Weights ``(seg, action)`` in force at ``epoch``; the last phase holds on after its end."""
@@ -241,5 +243,5 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             raise VidaffError(f"--set {override!r}: {block} is not a block of settings")
     try:
         data[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise VidaffError(f"--set {override!r}: the value is not readable as YAML") from error

@@ -1,14 +1,14 @@
 """The friendly predictor: NumPy frames in, affordances out.
 
-Worked example, a 640x480 RGB-D stream and a model made for 96x96 inputs::
+Worked example, a 640x480 RGB-D stream and a model made for 64x64 inputs::
 
     segmenter = VideoSegmenter.from_pretrained("small")
     for rgb, depth in camera:                    # (480, 640, 3) uint8, (480, 640) uint16 millimetres
         result = segmenter.step(rgb, depth)
         result.labels                            # (480, 640) uint8, 0..8 affordances, 9 background
-        result.probs                             # (10, 96, 96) float32, sums to 1 over the classes
+        result.probs                             # (10, 64, 64) float32, sums to 1 over the classes
         result.action, result.action_probs       # "lift", (9,) float32
-        result.attention                         # (12, 12) float32 in 0..1
+        result.attention                         # (8, 8) float32 in 0..1
     segmenter.reset()                            # before the next clip
 """
 
@@ -292,7 +292,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise VidaffError(f"device {name!r} cannot be used here ({reason}); try cpu") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import shutil
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from vidaff.datasets.base import ClipDataset
 from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
 from vidaff.io import prepare_output_dir, write_text
+from vidaff.predict import pick_device
 from vidaff.training.batches import ClipStore, accumulation, optimiser_steps, train_loader, val_loader
 from vidaff.training.callbacks import AtomicCheckpointIO, Export, Pictures, checkpoint_callbacks
 from vidaff.training.history import next_sitting, write_history
@@ -86,9 +87,11 @@ def train(
     # Gradients that fade through the recurrence become denormals, which made a CPU step 2.8 times slower. Set before
     # the first parallel work, because threads take the setting over when they are started.
     torch.set_flush_denormal(True)
-    out = prepare_output_dir(out, overwrite=overwrite, resume=resume)
+    world, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
+    # The first process may have written there already when another one looks.
+    out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not first)
     last = _resume_point(recipe, out) if resume else None
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    pick_device(device)
     train_set, val_set = (_open_split(dataset, data, split, recipe) for split in ("train", "val"))
     _check_data(train_set, recipe)
     # Deterministic kernels are what makes a resumed run bit-identical.
@@ -98,11 +101,16 @@ def train(
     for store in stores:
         store.fill()
     module = _build_module(recipe, stores[0], data)
-    write_text(out / "recipe.yaml", dump_recipe(recipe))
+    if first:
+        write_text(out / "recipe.yaml", dump_recipe(recipe))
+        if not resume:
+            # Epochs of a run that is overwritten must not turn up in the new one's table.
+            shutil.rmtree(out / "logs", ignore_errors=True)
     _quiet_lightning()
     trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
     trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
-    write_history(out)
+    if first:
+        write_history(out)
     if trainer.interrupted:
         raise KeyboardInterrupt
     return out / "best"
@@ -127,6 +135,12 @@ def _open_split(dataset: str, data: str | Path, split: str, recipe: Recipe) -> C
 def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
     """Refuse data that cannot serve the recipe, before the first epoch rather than in it."""
     settings = recipe.train
+    known = len(AFFORDANCES)
+    if (recipe.model.num_affordances, recipe.model.num_actions) != (known, known):
+        raise VidaffError(
+            f"model.num_affordances={recipe.model.num_affordances}, model.num_actions={recipe.model.num_actions}: "
+            f"the data sets have {known} of each"
+        )
     if len(train_set) < settings.batch_size:
         raise VidaffError(
             f"{len(train_set)} training clips do not fill one batch of train.batch_size={settings.batch_size}"
@@ -193,7 +207,6 @@ def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: s
         accumulate_grad_batches=accumulation(recipe, world=world),
         gradient_clip_val=settings.clip_grad or None,
         check_val_every_n_epoch=settings.val_every,
-        limit_val_batches=_val_batches(recipe, len(val)),
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
@@ -204,12 +217,6 @@ def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: s
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
-
-
-def _val_batches(recipe: Recipe, clips: int) -> float | int:
-    if recipe.train.val_limit is None or recipe.train.val_limit >= clips:
-        return 1.0
-    return max(1, recipe.train.val_limit // max(recipe.train.micro_batch or recipe.train.batch_size, 8))
 
 
 def _resume_point(recipe: Recipe, out: Path) -> str | None:
@@ -233,10 +240,3 @@ def _changed_keys(before: Recipe, now: Recipe) -> list[str]:
         old, new = getattr(before, block).model_dump(), getattr(now, block).model_dump()
         changed += [f"{block}.{key}" for key in new if old[key] != new[key] and key not in RUN_ONLY]
     return changed
-
-
-def read_results(folder: str | Path) -> dict[str, Any]:
-    """What a finished run says of its selected checkpoint: epoch and validation scores."""
-    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    info: dict[str, Any] = config["info"]
-    return info

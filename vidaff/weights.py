@@ -66,7 +66,7 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     recipe = recipe_from_dict(_block(config, "recipe", path), where=f"{path}: recipe")
     model = build_video_model(recipe.model)
     _load_strict(model, state, path)
-    return Checkpoint(model.eval(), recipe, config.get("info") or {})
+    return Checkpoint(model.eval(), recipe, _block(config, "info", path))
 
 
 def resolve_checkpoint(path_or_name: str | Path) -> Path:
@@ -89,8 +89,12 @@ def save_checkpoint(folder: str | Path, model: VideoAffordanceNet, recipe: Recip
     folder = Path(folder)
     config = {"format": FORMAT, "version": VERSION, "recipe": recipe.model_dump(mode="json"), "info": dict(info)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(state, temporary, metadata={"config": json.dumps(config)})
+    path = folder / "model.safetensors"
+    with atomic_path(path) as temporary:
+        try:
+            save_file(state, temporary, metadata={"config": json.dumps(config)})
+        except SafetensorError as error:
+            raise VidaffError(f"cannot write {path}: {first_line(error)}; is the disk full?") from error
     write_json(folder / "config.json", config)
     return folder
 
@@ -115,10 +119,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 def _read_lightning(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     content = load_torch_file(path)
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise VidaffError(f"{path}: not a checkpoint of vidaff train (no state_dict)")
-    state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
-    return state, _block(content, "hyper_parameters", path)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise VidaffError(f"{path}: not a checkpoint of vidaff train (no state_dict of tensors)")
+    named = {str(key).removeprefix("model."): value for key, value in state.items()}
+    return named, _block(content, "hyper_parameters", path)
 
 
 def load_torch_file(path: Path) -> Any:
@@ -148,6 +153,8 @@ def _load_strict(model: VideoAffordanceNet, state: Mapping[str, torch.Tensor], p
             _mismatch(path, f"{name} is missing")
         if state[name].shape != tensor.shape:
             _mismatch(path, f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}")
+        if not torch.isfinite(state[name]).all():
+            raise VidaffError(f"{path}: {name} holds numbers that are not finite; did its training diverge?")
     extra = sorted(set(state) - set(expected))
     if extra:
         _mismatch(path, f"{extra[0]} is unknown")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn
@@ -64,6 +65,9 @@ def main() -> NoReturn:
     # Idle OpenMP threads that spin take the cores from video coding and from other programs: on a busy machine that
     # made inference ten times slower. It is read when torch is loaded, so it is set before any verb.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text that a terminal can show
     try:
         code = cli.main(prog_name="vidaff", standalone_mode=False)
     except click.ClickException as error:
@@ -78,4 +82,12 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        # A full disk, missing rights and the like, met where no message of our own says more.
+        name = f"{error.filename}: " if error.filename is not None else ""
+        click.echo(f"Error: {name}{error.strerror or error}", err=True)
+        code = 2
+    except MemoryError:
+        click.echo("Error: not enough memory; take smaller inputs or batches", err=True)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)

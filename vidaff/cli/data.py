@@ -58,7 +58,7 @@ def command() -> None:
 @click.option(
     "--black-is-ignore", is_flag=True, help="Black mask pixels (no colour mapped) are ignored, not background."
 )
-@click.option("--workers", type=int, default=2, show_default=True, help="Processes.")
+@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 def prepare(
@@ -83,7 +83,7 @@ def prepare(
 @click.argument("dataset", type=_NAME)
 @click.argument("root", type=_FOLDER)
 @click.option("--quick", is_flag=True, help="Decode only the first and the last frame of each recording.")
-@click.option("--workers", type=int, default=2, show_default=True, help="Processes.")
+@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def check(ctx: click.Context, dataset: str, root: Path, quick: bool, workers: int, as_json: bool) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from vidaff.cli.options import FiniteRange
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -29,7 +31,7 @@ import click
 )
 @click.option(
     "--train-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=3.0,
     show_default=True,
     help="Time for the tiny model that is trained from scratch.",

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from vidaff.cli.options import FiniteRange
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", required=False)
@@ -17,10 +19,10 @@ import click
 )
 @click.option("--clip", help="Name of the clip in a prepared file (.h5).")
 @click.option("--depth", help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
-@click.option("--depth-scale", type=click.FloatRange(min=0, min_open=True), default=1000, show_default=True,
+@click.option("--depth-scale", type=FiniteRange(min=0, min_open=True), default=1000, show_default=True,
               help="Units of integer depth per metre.")  # fmt: skip
 @click.option("--intrinsics", help='"fx,fy,cx,cy" in pixels of the frames, or a YAML file.')
-@click.option("--fps", type=click.FloatRange(min=0), default=0, show_default=True, help="Sampling; 0 = every frame.")
+@click.option("--fps", type=FiniteRange(min=0), default=0, show_default=True, help="Sampling; 0 = every frame.")
 @click.option(
     "--coding", default="signed", show_default=True, help="Colours: signed (grey = rest) or abs (black = rest)."
 )

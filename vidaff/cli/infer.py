@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from vidaff.cli.options import FiniteRange
+
 EPILOG = """
 \b
 Examples:
@@ -24,23 +26,23 @@ Examples:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--clip", help="Name of the clip in a prepared file (.h5).")
 @click.option("--depth", help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
-@click.option("--depth-scale", type=click.FloatRange(min=0, min_open=True), help="Stored depth units per metre [1000].")
+@click.option("--depth-scale", type=FiniteRange(min=0, min_open=True), help="Stored depth units per metre [1000].")
 @click.option("--depth-model", help="Transformers depth model (folder or hub id) for sources without depth.")
 @click.option(
     "--assumed-depth",
-    type=click.FloatRange(min=0.05, max=20),
+    type=FiniteRange(min=0.05, max=20),
     default=0.6,
     show_default=True,
     help="Metres to the scene when a model made for depth gets none; scales its motion only.",
 )
 @click.option("--intrinsics", help='"fx,fy,cx,cy" in pixels of the source, or a YAML file. [60 degrees across]')
 @click.option("--calibration", help="YAML that maps a Kinect's colours to its depth grid (recording folders).")
-@click.option("--fps", type=click.FloatRange(min=0), default=10, show_default=True, help="Sampling; 0 = every frame.")
+@click.option("--fps", type=FiniteRange(min=0), default=10, show_default=True, help="Sampling; 0 = every frame.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--size", help="Model input, 96 or 240x320 (height x width), other than the recipe's.")
 @click.option(
     "--confidence",
-    type=click.FloatRange(min=0, max=1),
+    type=FiniteRange(min=0, max=1),
     default=0.75,
     show_default=True,
     help="Paint only pixels above it; 0 = all. Label pictures always hold every pixel.",

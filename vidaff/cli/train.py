@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from vidaff.errors import VidaffError
+
+if TYPE_CHECKING:
+    from vidaff.config import Recipe
 
 
 @click.command()
@@ -51,9 +58,7 @@ def command(
 
     settings = load_recipe(recipe, overrides)
     if data is None:
-        from vidaff.default_data import default_data
-
-        data = default_data(out.parent / "synthetic", size=settings.input.size, progress=not quiet)
+        data = _render(settings, out, resume=resume, overwrite=overwrite, progress=not quiet)
         click.echo(f"no --data given: using the embedded synthetic clips in {data}")
     from vidaff.train import train
 
@@ -68,3 +73,16 @@ def command(
         progress=not quiet,
     )
     click.echo(f"checkpoint: {best}")
+
+
+def _render(recipe: Recipe, out: Path, *, resume: bool, overwrite: bool, progress: bool) -> Path:
+    """The embedded default with the flow that the recipe needs; an unusable ``out`` is refused before the work."""
+    from vidaff.default_data import default_data
+    from vidaff.io import prepare_output_dir
+    from vidaff.weights import flow_method
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise VidaffError("training by several processes needs --data: make it first, see 'vidaff synth --help'")
+    prepare_output_dir(out, resume=resume, overwrite=overwrite)
+    folder = out.parent / "synthetic"
+    return default_data(folder, size=recipe.input.size, flow=flow_method(recipe, {}), progress=progress)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from vidaff.config import TrainSettings
@@ -22,11 +24,11 @@ def augment(batch: Batch, settings: TrainSettings, generator: torch.Generator) -
     batch = dict(batch)
     count = len(batch["rgb"])
     if settings.flip:
-        _flip(batch, torch.rand(count, generator=generator) < 0.5)
+        _flip(batch, _draw(torch.rand, (count,), generator, batch["rgb"]) < 0.5)
     if settings.colour_jitter:
         batch["rgb"] = _jitter(batch["rgb"], settings.colour_jitter, generator)
     if settings.depth_shift and "depth" in batch:
-        shift = torch.randn(count, 1, 1, 1, generator=generator) * settings.depth_shift * 1000
+        shift = _draw(torch.randn, (count, 1, 1, 1), generator, batch["depth"]) * settings.depth_shift * 1000
         moved = (batch["depth"] + shift.round().int()).clamp(min=1)
         batch["depth"] = torch.where(batch["depth"] > 0, moved, batch["depth"])
     if settings.flow_noise and "flow" in batch:
@@ -59,18 +61,27 @@ def last_frame(batch: Batch) -> Batch:
     return still
 
 
+def _draw(
+    kind: Callable[..., torch.Tensor], shape: tuple[int, ...], generator: torch.Generator, like: torch.Tensor
+) -> torch.Tensor:
+    """Random numbers on the device of ``like``, drawn on the CPU, so that they are the same on every machine."""
+    return kind(shape, generator=generator).to(like.device)
+
+
+def _per_clip(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(B,) -> (B, 1, 1, ...), to be broadcast over the axes of ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
 def _flip(batch: Batch, chosen: torch.Tensor) -> None:
     """Mirror the chosen clips; X motion changes its sign."""
     axes = {"rgb": 3, "depth": 3, "flow": 3, "mask": 2, "affordances": 2}  # the width axis of each
-    for key, axis in axes.items():
-        if key in batch:
-            batch[key] = batch[key].clone()
-            batch[key][chosen] = batch[key][chosen].flip(axis)
-    if "flow" in batch:
-        x = batch["flow"][chosen][..., 0]
-        mirrored = batch["flow"][chosen]
-        mirrored[..., 0] = torch.where(x == FLOW_INVALID, x, -x)
-        batch["flow"][chosen] = mirrored
+    for key in axes.keys() & batch.keys():
+        mirrored = batch[key].flip(axes[key])
+        if key == "flow":
+            x = mirrored[..., 0]
+            mirrored[..., 0] = torch.where(x == FLOW_INVALID, x, -x)
+        batch[key] = torch.where(_per_clip(chosen, mirrored), mirrored, batch[key])
 
 
 def _jitter(rgb: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -78,7 +89,7 @@ def _jitter(rgb: torch.Tensor, strength: float, generator: torch.Generator) -> t
     count = len(rgb)
 
     def draw(*shape: int) -> torch.Tensor:
-        return (torch.rand(count, 1, 1, 1, *shape, generator=generator) * 2 - 1) * strength
+        return (_draw(torch.rand, (count, 1, 1, 1, *shape), generator, rgb) * 2 - 1) * strength
 
     gain = (1 + draw(1)) * (1 + 0.5 * draw(3))  # (B, 1, 1, 1, 3)
     offset = draw(1) * 64
@@ -87,12 +98,11 @@ def _jitter(rgb: torch.Tensor, strength: float, generator: torch.Generator) -> t
 
 def _flow_noise(batch: Batch, sigma: float, generator: torch.Generator) -> None:
     flow = batch["flow"]
-    noise = torch.randn(flow.shape, generator=generator) * (sigma / FLOW_UNIT)
+    noise = _draw(torch.randn, tuple(flow.shape), generator, flow) * (sigma / FLOW_UNIT)
     noisy = (flow + noise).round().clamp(-32767, 32767).to(torch.int16)
     batch["flow"] = torch.where(flow == FLOW_INVALID, flow, noisy)
 
 
 def _drop(batch: Batch, key: str, share: float, generator: torch.Generator) -> None:
-    dropped = torch.rand(len(batch[key]), generator=generator) < share
-    keep = (~dropped).to(batch[key].dtype).view(-1, *[1] * (batch[key].ndim - 1))
-    batch[key] = batch[key] * keep
+    kept = _draw(torch.rand, (len(batch[key]),), generator, batch[key]) >= share
+    batch[key] = batch[key] * _per_clip(kept, batch[key])

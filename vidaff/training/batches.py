@@ -122,15 +122,21 @@ def train_loader(store: ClipStore, recipe: Recipe, *, epoch: int, rank: int, wor
 
 
 def val_loader(store: ClipStore, recipe: Recipe) -> DataLoader[Batch]:
-    """Loader of the validation clips in their own order."""
+    """Loader of the validation clips in their own order, at most ``val_limit`` of them."""
     micro = recipe.train.micro_batch or recipe.train.batch_size
-    return DataLoader(store, batch_size=max(micro, 8), shuffle=False, **_worker_options(store, recipe))
+    chosen = spread(len(store), recipe.train.val_limit)
+    return DataLoader(store, batch_size=max(micro, 8), sampler=chosen, **_worker_options(store, recipe))
+
+
+def spread(total: int, count: int | None) -> list[int]:
+    """At most ``count`` numbers below ``total``, evenly spread: clips are sorted by subject; None = all."""
+    return np.linspace(0, total - 1, min(count or total, total)).astype(int).tolist()
 
 
 def _worker_options(store: ClipStore, recipe: Recipe) -> dict[str, Any]:
     if store._cache is not None or recipe.train.workers == 0:
         return {"num_workers": 0}
-    return {"num_workers": recipe.train.workers, "multiprocessing_context": "spawn", "persistent_workers": True}
+    return {"num_workers": recipe.train.workers, "multiprocessing_context": "spawn"}
 
 
 def batch_sizes(recipe: Recipe, *, static: bool, world: int) -> tuple[int, int]:

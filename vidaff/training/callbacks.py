@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from vidaff.errors import VidaffError, first_line
 from vidaff.io import atomic_path
 from vidaff.training.augment import last_frame
-from vidaff.training.batches import Batch, ClipStore
+from vidaff.training.batches import Batch, ClipStore, spread
 from vidaff.training.module import VideoModule
 from vidaff.weights import load_torch_file, save_checkpoint
 
@@ -25,7 +25,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:
+                raise VidaffError(f"cannot write {path}: {first_line(error)}; is the disk full?") from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -54,6 +57,7 @@ class Export(Callback):
     def __init__(self, out: Path) -> None:
         self.out = out
         self.best = -1.0
+        self.scored = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -61,25 +65,28 @@ class Export(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = float(state_dict["best"])
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.scored = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.scored = True
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, VideoModule)  # for the type checker
+        # The trainer keeps the metrics of the last validation: in epochs without one they are an older network's.
+        scores = _scores(trainer.callback_metrics) if self.scored else {}
         # Every process keeps the score, because the checkpoint's state is taken from the first and given to all.
-        score = float(trainer.callback_metrics.get("val/iou", torch.tensor(0.0)))
-        improved = score >= self.best
-        if improved:
-            self.best = score
+        best, self.best = self.best, max(self.best, scores.get("iou", -1.0))
         if not trainer.is_global_zero:
             return
-        info = {**pl_module.info, "epoch": trainer.current_epoch + 1, "val": _scores(trainer.callback_metrics)}
+        info = {**pl_module.info, "epoch": trainer.current_epoch + 1, "val": scores}
         save_checkpoint(self.out / "last", pl_module.model, pl_module.recipe, info)
-        if improved and pl_module.recipe.train.select == "iou":
-            save_checkpoint(self.out / "best", pl_module.model, pl_module.recipe, info)
-        if pl_module.recipe.train.select == "last":
+        # Until the first validation every epoch counts as the best so far.
+        if scores.get("iou", -1.0) >= best or pl_module.recipe.train.select == "last":
             save_checkpoint(self.out / "best", pl_module.model, pl_module.recipe, info)
 
 
 def _scores(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Validation scores of the current epoch; metrics of earlier stages linger in the trainer and are left out."""
     return {key: float(metrics[f"val/{key}"]) for key in ("iou", "f", "action") if f"val/{key}" in metrics}
 
 
@@ -89,8 +96,7 @@ class Pictures(Callback):
     def __init__(self, out: Path, store: ClipStore, count: int = 8) -> None:
         self.out = out
         self.store = store
-        chosen = np.linspace(0, len(store) - 1, min(count, len(store))).astype(int)
-        self.indices = sorted(set(chosen.tolist()))
+        self.indices = spread(len(store), count)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         from vidaff.io import write_image
@@ -102,10 +108,11 @@ class Pictures(Callback):
         self.store.static = False
         batch: Batch = torch.utils.data.default_collate([self.store[i] for i in self.indices])
         static = trainer.current_epoch < pl_module.recipe.train.pretrain_epochs
+        seen = {key: value.to(pl_module.device) for key, value in (last_frame(batch) if static else batch).items()}
         with torch.no_grad():
-            output = pl_module(last_frame(batch) if static else batch, size=tuple(batch["mask"].shape[-2:]))
+            output = pl_module(seen, size=tuple(batch["mask"].shape[-2:]))
         cells = []
-        for rgb, mask, guess in zip(batch["rgb"], batch["mask"], output.logits.argmax(1), strict=True):
+        for rgb, mask, guess in zip(batch["rgb"], batch["mask"], output.logits.argmax(1).cpu(), strict=True):
             frame = rgb[-1].numpy()
             cells += [frame, blend_labels(frame, mask.numpy()), blend_labels(frame, guess.to(torch.uint8).numpy())]
         captions = ["last frame", "label", "prediction"] * len(self.indices)

@@ -73,12 +73,17 @@ def class_weights(frequencies: np.ndarray, *, background: float, balance: float)
     Args:
         frequencies: (K + 1,) share of pixels per class in the training labels.
         background: weight of the background.
-        balance: exponent of the inverse frequency of the affordances, whose mean weight stays 1.
+        balance: exponent of the inverse frequency of the affordances; the mean weight of those that occur stays 1,
+            and so is the weight of those that do not.
     """
     if background == 1 and balance == 0:
         return None
-    parts = np.maximum(frequencies[:-1], 1e-6) ** -balance
-    return torch.tensor([*(parts / parts.mean()), background], dtype=torch.float32)
+    parts, occurs = frequencies[:-1], frequencies[:-1] > 0
+    weights = np.ones(len(parts))
+    if occurs.any():
+        rarity = np.maximum(parts[occurs], 1e-6) ** -balance
+        weights[occurs] = rarity / rarity.mean()
+    return torch.tensor([*weights, background], dtype=torch.float32)
 
 
 def class_frequencies(masks: list[np.ndarray], num_classes: int) -> np.ndarray:
