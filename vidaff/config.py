@@ -137,7 +137,9 @@ class TrainSettings(Settings):
     val_every: int = Field(1, ge=1, description="epochs between validations")
     val_limit: int | None = Field(None, ge=1, description="clips per validation, all when empty")
     select: Literal["iou", "last"] = Field("iou", description="which epoch is exported as best")
-    max_minutes: float | None = Field(None, gt=0, le=1e6, description="stop at the end of the step that passes this time")
+    max_minutes: float | None = Field(
+        None, gt=0, le=1e6, description="stop at the end of the step that passes this time"
+    )
     cache: bool = Field(False, description="keep the prepared clips in memory")
     workers: int = Field(1, ge=0, description="loader processes, used when the clips are not cached")
 

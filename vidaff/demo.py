@@ -93,9 +93,11 @@ def run_demo(
         VidaffError: ``out`` holds files, the settings differ from the stopped demo's, or a step failed.
     """
     from vidaff.demo_report import write_report
+    from vidaff.predict import pick_device
     from vidaff.weights import resolve_checkpoint
 
     resolve_checkpoint(settings.checkpoint)
+    pick_device(device)
     folder = open_folder(Path(out), settings, resume=resume, overwrite=overwrite)
     chain = Chain(folder, settings, workers=workers, device=device, progress=progress)
     journal = Journal(folder / "steps", 5, say)

@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR):
             raise VidaffError(f"cannot write {path}: {error.strerror}; nothing was kept") from error
         raise
     finally:
@@ -122,7 +122,10 @@ def _decode(path: str | Path, flags: int) -> np.ndarray:
     if data is None:
         raise VidaffError(f"{path}: larger than {MAX_IMAGE_BYTES >> 20} MiB, refused as a picture")
     _check_picture(path, data)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except (cv2.error, MemoryError) as error:  # sizes beyond what OpenCV takes, in formats that are not looked into
+        raise VidaffError(f"{path}: not a readable picture (its header is damaged, or it is far too large)") from error
     if image is None:
         raise VidaffError(f"{path}: not a readable picture (empty, truncated or of an unknown format)")
     return image

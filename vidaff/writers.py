@@ -138,6 +138,8 @@ def point_clouds(folder: Path, camera: Intrinsics, threshold: float) -> Iterator
             raise VidaffError(f"frame {frame.source_frame + 1}: no depth, so no point cloud; leave --ply out")
         result = frame.result
         metres = check_depth(frame.depth, result.labels.shape)
+        if not (metres > 0).any():
+            return  # a frame without any depth is no reason to stop; Open3D refuses to write empty clouds
         colours = blend_labels(
             frame.rgb, result.labels, confidence=result.confidence, threshold=threshold, outline=False
         )

@@ -15,6 +15,7 @@ from vidaff.datasets.geometry import same_aspect
 from vidaff.datasets.masks import UNKNOWN, classify_colours, decode_labels
 from vidaff.datasets.own_clips import own_folders, read_sheet
 from vidaff.datasets.pool import run_pool
+from vidaff.datasets.reader import load_flow, part_table
 from vidaff.datasets.recording import (
     EXTRAS,
     PICTURES,
@@ -190,10 +191,12 @@ class _RecordingCheck:
             self.hotspot(recording.hotspot)
         if recording.depth is not None:
             self.depth(recording, recording.depth, size)
-        for kind in ("parts", "flow"):
-            folder = getattr(recording, kind)
-            if folder is not None and folder.is_dir():
-                self.same_names(recording, folder)
+        if recording.parts is not None:
+            self.parts(self.same_names(recording, recording.parts))
+        if recording.flow is not None:
+            whole = recording.flow.is_file()
+            for path in self._chosen([recording.flow] if whole else self.same_names(recording, recording.flow)):
+                self.attempt(path, lambda path=path: load_flow(path, 4 if whole else 3))  # type: ignore[misc]
 
     def numbers(self, recording: Recording) -> None:
         """Frame numbers that are missing between the first and the last."""
@@ -265,6 +268,14 @@ class _RecordingCheck:
         kinect = (size, found) == (KINECT_COLOUR_SIZE, KINECT_V2_DEPTH_SIZE)
         cure = "prepare with --geometry aligned --calibration FILE"
         self.add("depth", f"depth of {_text(found)} beside colour of {_text(size)} pixels; {cure}", note=kinect)
+
+    def parts(self, paths: list[Path]) -> None:
+        """Part masks read, and ``parts.json`` says what each of their values affords."""
+        table = self.attempt("parts.json", lambda: part_table(self.folder / "parts.json"))
+        for path in self._chosen(paths):
+            picture = self.attempt(path, lambda path=path: read_label_image(path))  # type: ignore[misc]
+            if table is not None and picture is not None and (picture.ndim != 2 or picture.max() >= table.size):
+                self.add(path, f"grey values 0..{table.size - 1} are expected (part index + 1, 0 = no part)")
 
     def same_names(self, recording: Recording, folder: Path) -> list[Path]:
         """Files of ``folder``, whose stems must be those of the colour frames."""

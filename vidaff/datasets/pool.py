@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -42,12 +43,24 @@ def run_pool(
         min(workers, len(tasks)), mp_context=get_context("spawn"), initializer=_start, initargs=(start, start_args)
     )
     try:
-        for future in as_completed([pool.submit(work, *task) for task in tasks]):
+        with _ctrl_c_held():
+            futures = [pool.submit(work, *task) for task in tasks]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise VidaffError("a worker process died, perhaps out of memory; try again with fewer --workers") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back; processes started meanwhile inherit that, so none dies of it with a traceback on its way up."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(start: Callable[..., None] | None, start_args: tuple[Any, ...]) -> None:

@@ -7,9 +7,8 @@ they are joined into a temporary file that takes the name ``OUT.h5``.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,9 @@ from vidaff.frames import default_intrinsics
 from vidaff.io import atomic_path, read_json, write_json
 
 FLOWS = (*METHODS, "exact")
+Entry = tuple[str, str, int]
+"""Split, name and number of a clip."""
+Track = Callable[[Iterable[Entry]], Iterable[Entry]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def prepare_clips(
         for _ in run_pool(_prepare_one, left, workers=workers, start=_start_worker, start_args=start):
             bar.advance(task)
         task = bar.add_task("joining  ", total=len(clips))
-        _join(out, record, parts, bar.track(clips, task_id=task))
+        _join(out, record, parts, clips, lambda entries: bar.track(entries, task_id=task))
     shutil.rmtree(parts, ignore_errors=True)
     return out
 
@@ -141,6 +143,8 @@ def compute_flow(clip: Clip, method: str) -> np.ndarray:
 
 def _is_done(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
     """Whether ``out`` exists and may stay; raise when it exists and neither resuming nor overwriting fits it."""
+    if out.is_dir():
+        raise VidaffError(f"{out}: is a folder; name the HDF5 file that is to be written")
     if overwrite or not out.exists():
         return False
     if not resume:
@@ -187,16 +191,18 @@ def _prepare_one(split: str, index: int) -> None:
     if settings.flow not in ("exact", "none"):
         flow = compute_flow(clip, settings.flow)
     path = _shard(_worker["parts"], split, clip.name)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w", libver="latest") as file:
+        # Made in memory: HDF5 crashes the program at its end when the disk fills up under an open file.
+        with h5py.File(path.name, "w", libver="latest", driver="core", backing_store=False) as file:
             write_clip(file, clip, flow)
-        os.replace(temporary, path)
+            file.flush()
+            image = file.id.get_file_image()
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(image)
+    except UnicodeEncodeError as error:
+        raise VidaffError(f"recording {clip.name!r}: rename it, its name is not UTF-8") from error
     except OSError as error:
         raise VidaffError(f"cannot write {path}: {' '.join(str(error).split())[:200]}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_clip(group: h5py.Group, clip: Clip, flow: np.ndarray | None) -> None:
@@ -213,14 +219,19 @@ def write_clip(group: h5py.Group, clip: Clip, flow: np.ndarray | None) -> None:
     )  # fmt: skip
 
 
-def _join(out: Path, record: dict[str, Any], parts: Path, clips: Iterable[tuple[str, str, int]]) -> None:
-    """Copy the clips' compressed chunks into one file and give it its name."""
+def _join(out: Path, record: dict[str, Any], parts: Path, clips: list[Entry], track: Track) -> None:
+    """Copy the clips' compressed chunks into one file and give it its name; ``track`` shows how far it is."""
     settings = record["settings"]
+    needed = sum(_shard(parts, split, name).stat().st_size for split, name, _ in clips)
+    if needed > shutil.disk_usage(parts).free:
+        raise VidaffError(
+            f"cannot write {out}: {needed / 2**20:.0f} MiB are needed; free some space and continue with --resume"
+        )
     with atomic_path(out) as temporary:
         try:
             with h5py.File(temporary, "w", libver="latest") as file:
                 fps = 0.0
-                for split, name, _ in clips:
+                for split, name, _ in track(clips):
                     with h5py.File(_shard(parts, split, name), "r") as shard:
                         shard.copy(shard, file.require_group(split), name=name)
                         fps = max(fps, float(shard.attrs["fps"]))

@@ -17,7 +17,9 @@ Absent data have no dataset. Arrays with a time axis are chunked by frame, so th
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ import numpy as np
 
 from vidaff.datasets.base import Clip, ClipDataset, ClipInfo
 from vidaff.datasets.recording import natural_key
-from vidaff.datasets.taxonomy import CLASSES
+from vidaff.datasets.taxonomy import BACKGROUND, CLASSES, IGNORE
 from vidaff.errors import VidaffError
 from vidaff.flow3d import Intrinsics
 
@@ -74,12 +76,15 @@ class PreparedClips(ClipDataset):
     def read(self, index: int, frames: slice | None = None) -> Clip:
         info = self.info(index)
         part = slice(None) if frames is None else frames
+        where = f"{self.path}: clip {info.name}"
         try:
             group = self._file()[f"{self.split}/{info.name}"]
-            values = {name: group[name][part if ARRAYS[name][1] > 2 else ()] for name in group if name in ARRAYS}
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise VidaffError(f"{self.path}: clip {info.name} cannot be read ({_short(error)})") from error
-        _check_arrays(values, f"{self.path}: clip {info.name}")
+            stored = {name: group[name] for name in group if name in ARRAYS}
+            _check_arrays(stored, where)  # before reading: what does not fit may be of any size
+            values = {name: array[part if array.ndim > 2 else ()] for name, array in stored.items()}
+        except (OSError, RuntimeError, KeyError, ValueError, MemoryError) as error:
+            raise VidaffError(f"{where} cannot be read ({_short(error)})") from error
+        _check_values(values, where)
         arrays: dict[str, Any] = {name: values.get(name) for name in ARRAYS}
         return Clip(**vars(info), **arrays, intrinsics=self._cameras[index], fps=self._rates[index])
 
@@ -121,7 +126,7 @@ def read_head(file: h5py.File, path: Path) -> dict[str, Any]:
         "dataset": str(attributes["dataset"]),
         "height": int(attributes["height"]),
         "width": int(attributes["width"]),
-        "fps": float(attributes["fps"]),
+        "fps": _rate(attributes),
         "settings": json.loads(attributes["settings"]),
     }
 
@@ -135,22 +140,38 @@ def _read_index(file: h5py.File, split: str, path: Path) -> list[tuple[ClipInfo,
 
 def _read_entry(name: str, attributes: dict[str, Any]) -> tuple[ClipInfo, Intrinsics | None, float]:
     info = ClipInfo(name, int(attributes["action"]), str(attributes["object"]), str(attributes["subject"]))
+    if not -1 <= info.action < BACKGROUND:
+        raise ValueError(f"clip {name}: action {info.action} is none of 0..{BACKGROUND - 1}, or -1 for unknown")
     camera = Intrinsics.from_dict(attributes) if "fx" in attributes else None
-    return info, camera, float(attributes["fps"])
+    return info, camera, _rate(attributes)
 
 
-def _check_arrays(values: dict[str, np.ndarray], where: str) -> None:
-    """Refuse arrays of another type or shape than the format says, and a selection without frames."""
-    rgb = values.get("rgb")
-    for name, array in values.items():
+def _rate(attributes: Mapping[str, Any]) -> float:
+    fps = float(attributes["fps"])
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps {fps:g} is no frame rate")
+    return fps
+
+
+def _check_arrays(stored: Mapping[str, Any], where: str) -> None:
+    """Refuse arrays of another type or shape than the format says."""
+    rgb = stored.get("rgb")
+    for name, array in stored.items():
         kind, axes = ARRAYS[name]
-        if array.dtype != kind or array.ndim != axes:
-            raise VidaffError(f"{where}: {name} is {array.dtype} with shape {array.shape}")
+        if not isinstance(array, h5py.Dataset) or array.dtype != kind or array.ndim != axes:
+            raise VidaffError(f"{where}: {name} must be {np.dtype(kind)} with {axes} axes, got {array}")
         grid = array.shape[1:3] if axes > 2 else array.shape
         if rgb is None or grid != rgb.shape[1:3] or (axes > 2 and len(array) != len(rgb)):
             raise VidaffError(f"{where}: {name} of shape {array.shape} does not go with the frames")
-    if rgb is None or not len(rgb):
+
+
+def _check_values(values: dict[str, np.ndarray], where: str) -> None:
+    """Refuse a selection without frames, and labels that are no class."""
+    if "rgb" not in values or not len(values["rgb"]):
         raise VidaffError(f"{where}: no frames")
+    mask = values.get("mask")
+    if mask is not None and ((mask > BACKGROUND) & (mask != IGNORE)).any():
+        raise VidaffError(f"{where}: the mask holds values other than 0..{BACKGROUND} and {IGNORE}")
 
 
 def _short(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -101,7 +102,7 @@ class RecordingReader:
             return None
         path = self.recording.beside(folder, len(self.recording.frames) - 1)
         parts = read_label_image(path)
-        table = _part_table(self.recording.folder / "parts.json")
+        table = part_table(self.recording.folder / "parts.json")
         if parts.ndim != 2 or parts.max() >= table.size or not table.size:
             raise VidaffError(f"{path}: grey values 0..{table.size - 1} are expected (part index + 1, 0 = no part)")
         return table[self._place(parts, path, missing=0)]
@@ -141,12 +142,12 @@ class RecordingReader:
 
     def _packed_flow(self, source: Path, wanted: list[int]) -> np.ndarray:
         if source.is_file():
-            whole = _load_flow(source, 4)
+            whole = load_flow(source, 4)
             if len(whole) != len(self.recording.frames):
                 raise VidaffError(f"{source}: flow of {len(whole)} frames, rgb/ has {len(self.recording.frames)}")
             fields = [whole[number] for number in wanted]
         else:
-            fields = [_load_flow(self.recording.beside(source, number, (".npz",)), 3) for number in wanted]
+            fields = [load_flow(self.recording.beside(source, number, (".npz",)), 3) for number in wanted]
         return np.stack([self._window(_size(field), source).nearest(field) for field in fields])
 
     def intrinsics(self) -> Intrinsics | None:
@@ -167,12 +168,12 @@ def _fit_camera(camera: Camera, recorded: Size, folder: Path) -> Intrinsics:
     return camera.intrinsics.scaled(recorded[1] / camera.size[1], recorded[0] / camera.size[0])
 
 
-def _load_flow(path: Path, axes: int) -> np.ndarray:
+def load_flow(path: Path, axes: int) -> np.ndarray:
     """The one array of an ``.npz`` of packed flow, ([T,] H, W, 3) int16; pickles are refused."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             packed = archive[archive.files[0]] if isinstance(archive, np.lib.npyio.NpzFile) else archive
-    except (OSError, ValueError, EOFError, KeyError, IndexError, MemoryError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, IndexError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise VidaffError(f"{path}: not readable as packed flow ({error})") from error
     if packed.ndim != axes or packed.shape[-1] != 3 or packed.dtype != np.int16:
         raise VidaffError(
@@ -181,7 +182,7 @@ def _load_flow(path: Path, axes: int) -> np.ndarray:
     return packed
 
 
-def _part_table(path: Path) -> np.ndarray:
+def part_table(path: Path) -> np.ndarray:
     """``parts.json`` -> uint16 table from the part masks' grey values to affordance bits; entry 0 is no part."""
     content = read_json(path)
     parts = content.get("parts") if isinstance(content, dict) else None

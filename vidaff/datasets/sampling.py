@@ -26,7 +26,7 @@ def pick_frames(
 
 def frames_at(count: int, source_fps: float, fps: float | None) -> list[int]:
     """Frame numbers that thin ``source_fps`` to ``fps``, counted back from the last frame."""
-    if fps is not None and fps <= 0:
+    if fps is not None and not fps > 0:
         raise VidaffError(f"fps must be positive, got {fps:g}")
     step = 1.0 if fps is None else max(1.0, source_fps / fps)
     steps = int((count - 1) / step + 1e-6) + 1

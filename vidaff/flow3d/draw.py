@@ -56,7 +56,8 @@ def write_clouds(
     points = _points(rows, columns, depth_m, camera)
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
     cloud.colors = o3d.utility.Vector3dVector(rgb[rows, columns] / 255)
-    _write(o3d.io.write_point_cloud, stem.with_name(stem.name + "_cloud.ply"), cloud)
+    if len(points):  # a frame without any depth is no reason to stop; Open3D refuses to write empty sets
+        _write(o3d.io.write_point_cloud, stem.with_name(stem.name + "_cloud.ply"), cloud)
 
     rows, columns = (index.ravel() for index in np.mgrid[: rgb.shape[0] : VECTOR_STEP, : rgb.shape[1] : VECTOR_STEP])
     moving = result.valid[rows, columns] & (np.linalg.norm(result.flow[rows, columns], axis=-1) >= VECTOR_LEAST_M)
@@ -70,7 +71,7 @@ def write_clouds(
         o3d.utility.Vector2iVector(np.stack([np.arange(count), count + np.arange(count)], axis=1).reshape(-1, 2)),
     )
     lines.colors = o3d.utility.Vector3dVector(np.tile(VECTOR_COLOUR, (count, 1)).reshape(-1, 3))
-    if count:  # Open3D refuses to write a set without lines
+    if count:
         _write(o3d.io.write_line_set, stem.with_name(stem.name + "_motion.ply"), lines)
 
 

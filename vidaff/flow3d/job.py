@@ -262,6 +262,6 @@ def _parse_scale(coding: str, text: str | None) -> float | str:
         metres = float(text)
     except ValueError:
         metres = 0.0
-    if not 0 < metres < float("inf"):
-        raise VidaffError(f"--scale {text!r}: write metres, clip or frame")
+    if not STEP_M <= metres < float("inf"):
+        raise VidaffError(f"--scale {text!r}: write metres (at least {STEP_M:g}), clip or frame")
     return metres

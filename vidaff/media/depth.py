@@ -78,7 +78,7 @@ def open_depth(source: str | Path) -> DepthSource:
 def _map_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
         raise VidaffError(f"{path}: not readable as a NumPy array ({error})") from error
 
 

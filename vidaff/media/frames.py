@@ -19,6 +19,7 @@ from vidaff.media.closing import Closing
 BACKENDS = ("pyav", "decord")
 DEFAULT_FPS = 30.0
 """Taken for folders, pictures and cameras that do not say their rate."""
+MAX_CAMERA_DIGITS = 4
 LEAST_SHARE = 0.9
 """A video that ends before this share of the frames its header promises is truncated; edit lists cost a few."""
 Size = tuple[int, int]
@@ -232,6 +233,8 @@ def open_frames(source: str | Path | int, *, backend: str = "pyav", fps: float |
         raise VidaffError(f"unknown video backend {backend!r}; known: {', '.join(BACKENDS)}")
     path = Path(str(source))
     if isinstance(source, int) or (str(source).isdecimal() and not path.exists()):
+        if len(str(source)) > MAX_CAMERA_DIGITS:
+            raise VidaffError(f"{source}: no such file, and no number of a camera")
         return CameraFrames(int(str(source)), fps)
     if path.is_dir():
         pictures = [file for file in list_files(path) if file.suffix.lower() in PICTURES]
