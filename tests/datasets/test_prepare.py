@@ -286,7 +286,7 @@ def clips(draw: st.DrawFn) -> Clip:
         rgb=draw(hnp.arrays(np.uint8, (frames, height, width, 3))),
         depth=draw(array(np.uint16, frames, height, width)),
         flow=draw(array(np.int16, frames, height, width, 3)),
-        mask=draw(array(np.uint8, height, width)),
+        mask=draw(st.none() | hnp.arrays(np.uint8, (height, width), elements=st.sampled_from([*range(10), 255]))),
         affordances=draw(array(np.uint16, height, width)),
         action=draw(st.integers(-1, 8)),
         object=draw(st.sampled_from(["", "cup", "Tasse größer"])),
