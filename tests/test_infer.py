@@ -130,6 +130,14 @@ def test_point_clouds_carry_positions_colours_and_labels(tmp_path: Path, rgbd_mo
     assert (cloud.point.label.numpy().ravel() == labels.ravel()).all()
 
 
+def test_a_frame_without_depth_has_no_cloud_and_stops_nothing(tmp_path: Path, rgbd_model: str) -> None:
+    clip = write_clip(tmp_path / "clip")
+    write_image(clip / "depth" / "0002.png", np.zeros((HEIGHT, WIDTH), np.uint16))
+    wanted = settings(clip, rgbd_model, tmp_path / "out", ply=True, max_frames=3, video=False)
+    assert infer(wanted, say=lambda note: None).frames == 3
+    assert sorted(path.name for path in (tmp_path / "out/ply").iterdir()) == ["000001.ply", "000003.ply"]
+
+
 def test_all_forms_of_one_clip_give_the_same_labels(tmp_path: Path, rgbd_model: str) -> None:
     """Own clip, recording, plain folder with 16-bit, NumPy and HDF5 depth, and a prepared file."""
     own = write_clip(tmp_path / "clip")

@@ -248,11 +248,15 @@ def test_what_is_no_depth_is_refused(tmp_path: Path, video: Path) -> None:
     np.save(tmp_path / "flat.npy", DEPTH[0])
     np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "cut.npy").write_bytes(depth_npy(tmp_path).read_bytes()[:100])
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 4, 6), }".ljust(117) + b"\n"
+    (tmp_path / "less.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(99))
+    (tmp_path / "wide.pgm").write_bytes(b"P5\n60000 60000\n65535\n" + bytes(10))
     (tmp_path / "bad.h5").write_text("x")
     (tmp_path / "empty").mkdir()
     write_image(tmp_path / "colour.png", shade(0))
     cases = {
         "flat.npy": r"\(T, H, W\)", "pickle.npy": "not readable as a NumPy array", "cut.npy": "not readable",
+        "less.npy": "not readable", "wide.pgm": "far too large",
         "bad.h5": "not a readable HDF5", "empty": "holds no depth frames", "colour.png": "16-bit",
         "nowhere": "no such file or folder", str(video): "videos lose it",
     }  # fmt: skip

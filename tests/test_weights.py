@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vidaff.config import Recipe
@@ -63,6 +64,24 @@ def test_another_architecture_is_named(folder, tmp_path):
     save_file(state, other, metadata={"config": json.dumps(config)})
     with pytest.raises(VidaffError, match="another architecture"):
         load_checkpoint(other)
+
+
+def test_weights_that_diverged_are_named(tmp_path):
+    model = build_video_model(RECIPE.model)
+    name, weight = next(iter(model.named_parameters()))
+    weight.data[0] = float("nan")
+    with pytest.raises(VidaffError, match=f"{name} holds numbers that are not finite"):
+        load_checkpoint(save_checkpoint(tmp_path, model, RECIPE, {}))
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("vidaff.weights.save_file", full)
+    with pytest.raises(VidaffError, match=r"cannot write .*No space left"):
+        save_checkpoint(tmp_path, build_video_model(RECIPE.model), RECIPE, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_plain_safetensors_and_missing_files(tmp_path):

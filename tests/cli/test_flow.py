@@ -87,6 +87,14 @@ def test_point_clouds_carry_the_motion(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.median(ends[:, 1] - ends[:, 0], axis=0), [EXPECTED_X, 0, 0], atol=5e-4)
 
 
+def test_a_frame_without_depth_has_no_cloud_and_stops_nothing(tmp_path: Path) -> None:
+    clip, out = write_frames(tmp_path / "clip"), tmp_path / "out"
+    path = clip / "depth" / "0002.png"
+    write_image(path, np.zeros((HEIGHT, WIDTH), np.uint16))
+    flow(clip, "--out", out, "--ply", "--intrinsics", CAMERA)
+    assert [(out / "ply" / f"00000{n}_cloud.ply").exists() for n in (1, 2, 3)] == [True, False, True]
+
+
 def test_colour_and_depth_folders_with_a_camera_file_and_other_units(tmp_path: Path) -> None:
     folder, out = write_frames(tmp_path / "room", "color", units=5000), tmp_path / "out"
     (folder / "intrinsics.yaml").write_text("fx: 200\nfy: 200\ncx: 127.5\ncy: 95.5\nwidth: 256\nheight: 192\n")
@@ -126,6 +134,7 @@ def test_prepared_file_and_pictures_without_depth(tmp_path: Path) -> None:
         (["clip", "--scale", "clip"], "needs metres"),
         (["clip", "--coding", "abs", "--scale", "much"], "clip or frame"),
         (["clip", "--scale", "-1"], "clip or frame"),
+        (["clip", "--scale", "1e-320"], "clip or frame"),
         (["clip", "--intrinsics", "1,2,3"], "fx,fy,cx,cy"),
         (["clip", "--intrinsics", "nan,1,2,3"], "finite"),
         (["clip", "--intrinsics", "nowhere.yaml"], "no such file"),

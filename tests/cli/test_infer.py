@@ -87,11 +87,16 @@ def test_user_errors_end_with_one_line_and_exit_code_two(
         ([tmp_path / "none.mp4", "--checkpoint", checkpoint, "--out", tmp_path / "o"], "none.mp4: no such file"),
         ([frames, "--checkpoint", tmp_path / "bad.ckpt", "--out", tmp_path / "o"], "bad.ckpt: refused"),
         ([frames, "--checkpoint", checkpoint, "--out", full], "already holds files"),
+        ([frames, "--checkpoint", checkpoint, "--out", tmp_path / "o", "--device", "meta"], "cannot be used here"),
+        (["99999999999999999999", "--checkpoint", checkpoint, "--out", tmp_path / "o"], "no number of a camera"),
     ]
     for arguments, message in cases:
         code, text = vidaff(capsys, monkeypatch, *arguments)
         assert code == 2 and message in text
         assert len(text.strip().splitlines()) == 1
+    for option in ("--fps", "--depth-scale", "--assumed-depth", "--confidence"):
+        nan = [frames, "--checkpoint", checkpoint, "--out", tmp_path / "o", option, "nan"]
+        assert vidaff(capsys, monkeypatch, *nan)[0] == 2
     assert not (tmp_path / "owned").exists() and not (tmp_path / "o").exists()
 
 

@@ -94,6 +94,12 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "8-bit depth": (picture("depth/0002.png", SMALL[..., 0]), "depth/0002.png", "16-bit"),
     "missing parts": (remove("parts/0001.png"), "parts", "1 of 5 files missing"),
     "missing flow": (remove("flow/0001.npz"), "flow", "1 of 5 files missing"),
+    "truncated parts": (halve("parts/0001.png"), "parts/0001.png", "truncated PNG"),
+    "unknown part": (picture("parts/0001.png", np.full((32, 40), 77, np.uint8)), "parts/0001.png", "grey values 0.."),
+    "part without sense": (
+        content("parts.json", {"parts": [{"name": "x", "affordances": ["fly"]}]}), "parts.json", "unknown affordance",
+    ),
+    "truncated flow": (halve("flow/0002.npz"), "flow/0002.npz", "not readable as packed flow"),
     "bad camera": (lambda f: (f / "intrinsics.yaml").write_text("fx: 1"), "", "fy must be a number"),
     "no rgb": (rename("rgb", "colour"), "", "has no rgb/ folder"),
 }  # fmt: skip

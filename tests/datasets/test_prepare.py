@@ -168,6 +168,29 @@ def test_a_full_disk_is_one_line(tree: Path, tmp_path: Path, monkeypatch: pytest
         prepare(tree, tmp_path / "c.h5")
 
 
+def test_a_disk_too_full_to_join_keeps_the_parts(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "c.h5"
+    with monkeypatch.context() as patch, pytest.raises(VidaffError, match="free some space and continue with --resume"):
+        patch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+        prepare(tree, out)
+    assert not out.exists()
+    prepare(tree, out, resume=True)
+    assert len(PreparedClips(out, "train")) == 3
+
+
+def test_a_folder_is_not_replaced_by_the_file(tree: Path, tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        with pytest.raises(VidaffError, match="is a folder"):
+            prepare(tree, tmp_path, overwrite=overwrite)
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    write_recording(tmp_path / "tree" / "train", "Subject1_cut_\udcff_knife")
+    with pytest.raises(VidaffError, match="its name is not UTF-8"):
+        prepare(tmp_path / "tree", tmp_path / "c.h5")
+    assert not (tmp_path / "c.h5").exists()
+
+
 @pytest.mark.parametrize(
     ("flow", "extras", "message"),
     [
@@ -227,6 +250,14 @@ def text(path: Path) -> None:
     path.write_text("not HDF5")
 
 
+def of_clip(name: str, value: object) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file["train/Subject1_cut_a_knife"].attrs[name] = value
+
+    return spoil
+
+
 def no_version(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file.attrs["height"]
@@ -242,6 +273,11 @@ def no_version(path: Path) -> None:
         (attribute("classes", json.dumps(["a"])), "other classes"),
         (attribute("settings", "{"), "damaged"),
         (no_version, "damaged"),
+        (attribute("fps", float("nan")), "no frame rate"),
+        (of_clip("fps", 0.0), "no frame rate"),
+        (of_clip("action", 99), "action 99"),
+        (of_clip("action", -5), "action -5"),
+        (of_clip("fx", float("nan")), "finite"),
     ],
 )
 def test_a_foreign_or_damaged_file_is_one_clear_line(
@@ -254,14 +290,37 @@ def test_a_foreign_or_damaged_file_is_one_clear_line(
         PreparedClips(path, "train")
 
 
-def test_arrays_that_do_not_fit_are_refused(prepared: Path, tmp_path: Path) -> None:
+def array(name: str, values: object) -> Callable[[h5py.Group], object]:
+    return lambda group: group.create_dataset(name, data=values)
+
+
+def endless(group: h5py.Group) -> None:
+    group.create_dataset("rgb", (10**9, 16, 24, 3), np.uint8, chunks=(1, 16, 24, 3))
+    for name in ("depth", "flow"):
+        del group[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "put", "message"),
+    [
+        ("mask", array("mask", np.zeros((3, 3), np.uint8)), "does not go with the frames"),
+        ("depth", array("depth", np.zeros((1, 16, 24), np.uint16)), "does not go with the frames"),
+        ("mask", array("mask", np.full((16, 24), 200, np.uint8)), "values other than"),
+        ("rgb", array("rgb", "text"), "rgb must be uint8"),
+        ("rgb", lambda group: group.create_group("rgb"), "rgb must be uint8"),
+        ("rgb", endless, "cannot be read"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    prepared: Path, tmp_path: Path, name: str, put: Callable[[h5py.Group], object], message: str
+) -> None:
     path = tmp_path / "c.h5"
     shutil.copy(prepared, path)
     with h5py.File(path, "r+") as file:
         group = file["train/Subject1_cut_a_knife"]
-        del group["mask"]
-        group["mask"] = np.zeros((3, 3), np.uint8)
-    with pytest.raises(VidaffError, match="does not go with the frames"):
+        del group[name]
+        put(group)
+    with pytest.raises(VidaffError, match=message):
         PreparedClips(path, "train").read(0)
 
 

@@ -225,7 +225,7 @@ def _join(out: Path, record: dict[str, Any], parts: Path, clips: list[Entry], tr
     needed = sum(_shard(parts, split, name).stat().st_size for split, name, _ in clips)
     if needed > shutil.disk_usage(parts).free:
         raise VidaffError(
-            f"cannot write {out}: {needed / 2**20:.0f} MiB are needed; free some space and continue with --resume"
+            f"cannot write {out}: {needed / 2**20:.1f} MiB are needed; free some space and continue with --resume"
         )
     with atomic_path(out) as temporary:
         try:

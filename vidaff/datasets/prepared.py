@@ -155,11 +155,13 @@ def _rate(attributes: Mapping[str, Any]) -> float:
 
 def _check_arrays(stored: Mapping[str, Any], where: str) -> None:
     """Refuse arrays of another type or shape than the format says."""
-    rgb = stored.get("rgb")
     for name, array in stored.items():
         kind, axes = ARRAYS[name]
         if not isinstance(array, h5py.Dataset) or array.dtype != kind or array.ndim != axes:
             raise VidaffError(f"{where}: {name} must be {np.dtype(kind)} with {axes} axes, got {array}")
+    rgb = stored.get("rgb")
+    for name, array in stored.items():
+        axes = array.ndim
         grid = array.shape[1:3] if axes > 2 else array.shape
         if rgb is None or grid != rgb.shape[1:3] or (axes > 2 and len(array) != len(rgb)):
             raise VidaffError(f"{where}: {name} of shape {array.shape} does not go with the frames")
