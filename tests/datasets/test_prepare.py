@@ -272,6 +272,7 @@ def no_version(path: Path) -> None:
         (attribute("version", 2), "version 2 of the format"),
         (attribute("classes", json.dumps(["a"])), "other classes"),
         (attribute("settings", "{"), "damaged"),
+        (attribute("settings", "[]"), "settings are no mapping"),
         (no_version, "damaged"),
         (attribute("fps", float("nan")), "no frame rate"),
         (of_clip("fps", 0.0), "no frame rate"),

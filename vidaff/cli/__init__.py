@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+import threading
 from typing import NoReturn
 
 import click
@@ -60,11 +61,18 @@ def cli() -> None:
     """
 
 
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writing thread meets a full disk first; the main thread, which is told of it, says it once."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
+
+
 def main() -> NoReturn:
     """Entry point of the ``vidaff`` command: user errors in one line with exit code 2, Ctrl-C with 130."""
     # Idle OpenMP threads that spin take the cores from video coding and from other programs: on a busy machine that
     # made inference ten times slower. It is read when torch is loaded, so it is set before any verb.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    threading.excepthook = _thread_failed
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text that a terminal can show

@@ -122,12 +122,15 @@ def read_head(file: h5py.File, path: Path) -> dict[str, Any]:
         raise VidaffError(f"{path}: version {attributes.get('version')} of the format; this vidaff reads {VERSION}")
     if tuple(json.loads(attributes["classes"])) != CLASSES:
         raise VidaffError(f"{path}: made for other classes; expected {', '.join(CLASSES)}")
+    settings = json.loads(attributes["settings"])
+    if not isinstance(settings, dict):
+        raise ValueError("settings are no mapping")
     return {
         "dataset": str(attributes["dataset"]),
         "height": int(attributes["height"]),
         "width": int(attributes["width"]),
         "fps": _rate(attributes),
-        "settings": json.loads(attributes["settings"]),
+        "settings": settings,
     }
 
 
