@@ -11,6 +11,8 @@ from vidaff.flow3d.inputs import depth_metres, grey_image
 from vidaff.flow3d.types import Flow, Intrinsics
 
 METHODS: dict[str, str] = {
+    "pd-dis": "vidaff.flow3d.pd.method:PdDisFlow",
+    "pd": "vidaff.flow3d.pd.method:PdFlow",
     "dis": "vidaff.flow3d.dis:DisFlow",
     "dis-still": "vidaff.flow3d.dis:DisStillFlow",
     "dis2d": "vidaff.flow3d.dis:DisFlow2D",
@@ -22,7 +24,8 @@ METHODS: dict[str, str] = {
 class Method(Protocol):
     """What a scene flow method provides.
 
-    ``needs_depth``: whether :meth:`prepare` may be given None. ``backends``: names it accepts beside "auto".
+    ``needs_depth``: whether :meth:`prepare` may be given None. ``backends``: names it accepts beside "auto". A method
+    that lifts image motion to metres also has an attribute ``linear_lift``, False unless asked for.
     """
 
     needs_depth: bool
@@ -43,8 +46,8 @@ class Method(Protocol):
         """Every number that changes the result, JSON-able, for the stored data."""
 
 
-def make_method(name: str, intrinsics: Intrinsics, backend: str = "auto") -> Method:
-    """Build a registered method; ``ValueError`` naming ``method`` or ``backend`` when unknown."""
+def make_method(name: str, intrinsics: Intrinsics, backend: str = "auto", *, linear_lift: bool = False) -> Method:
+    """Build a registered method; ``ValueError`` naming ``method``, ``backend`` or ``linear_lift`` when not possible."""
     if name not in METHODS:
         raise ValueError(f"method: unknown {name!r}; known: {', '.join(METHODS)}")
     if not isinstance(intrinsics, Intrinsics):
@@ -53,7 +56,12 @@ def make_method(name: str, intrinsics: Intrinsics, backend: str = "auto") -> Met
     kind: type[Method] = getattr(importlib.import_module(module), class_name)
     if backend != "auto" and backend not in kind.backends:
         raise ValueError(f"backend: {backend!r} is not one of auto, {', '.join(kind.backends)} for method {name!r}")
-    return kind(intrinsics, backend)
+    solver = kind(intrinsics, backend)
+    if linear_lift:
+        if not hasattr(solver, "linear_lift"):
+            raise ValueError(f"linear_lift: method {name!r} does not lift with depth")
+        solver.linear_lift = True
+    return solver
 
 
 def scene_flow(
@@ -63,20 +71,23 @@ def scene_flow(
     depth1: np.ndarray | None,
     intrinsics: Intrinsics,
     *,
-    method: str = "dis",
+    method: str = "pd-dis",
     backend: str = "auto",
     depth_scale: float | None = None,
+    linear_lift: bool = False,
 ) -> Flow:
     """Scene flow from frame 0 to frame 1, on frame 0's pixels.
 
     ``rgb0``, ``rgb1``: (H, W, 3) RGB or (H, W) grey, uint8, any size. ``depth0``, ``depth1``: (H, W) on the same
     grid, float metres (0, NaN, infinity = missing), or integers with ``depth_scale`` units per metre; None only
-    for methods without depth. Returns :class:`Flow`: (H, W, 3) float32 metres per frame pair and (H, W) bool.
+    for methods without depth. ``backend``: "numba" or "torch" for the PD methods. ``linear_lift``: lift to metres as
+    the authors' program does, instead of exactly. Returns :class:`Flow`: (H, W, 3) float32 metres per frame pair and
+    (H, W) bool.
     Raises ``ValueError`` naming the argument: sizes that differ, wrong types, a median depth above 50 m, ...
 
     Source: PD-Flow (Jaimez et al., ICRA 2015) fixes the convention: reference frame first, flow on its pixels.
     """
-    solver = make_method(method, intrinsics, backend)
+    solver = make_method(method, intrinsics, backend, linear_lift=linear_lift)
     grey0, grey1 = grey_image(rgb0, "rgb0"), grey_image(rgb1, "rgb1")
     if grey1.shape != grey0.shape:
         raise ValueError(f"rgb1: must have rgb0's size {grey0.shape}, got {grey1.shape}")
@@ -95,15 +106,16 @@ class SceneFlow:
     def __init__(
         self,
         intrinsics: Intrinsics,
-        method: str = "dis",
+        method: str = "pd-dis",
         *,
         backend: str = "auto",
         depth_scale: float | None = None,
+        linear_lift: bool = False,
     ) -> None:
         self.method = method
         self.intrinsics = intrinsics
         self.depth_scale = depth_scale
-        self._solver = make_method(method, intrinsics, backend)
+        self._solver = make_method(method, intrinsics, backend, linear_lift=linear_lift)
         self._previous: Any = None
         self._shape: tuple[int, ...] | None = None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vidaff.flow3d import clean, verdict
 from vidaff.flow3d.clean import landed_elsewhere, smooth_depth_motion
-from vidaff.flow3d.lift import lift, sample_depth
+from vidaff.flow3d.lift import lift, plausible, sample_depth
 from vidaff.flow3d.still import zero_flow
 from vidaff.flow3d.types import Flow, Intrinsics
 from vidaff.flow3d.verdict import weigh
@@ -73,13 +73,16 @@ class DisFlow2D:
     def still(self, frame: Frame) -> Flow:
         return zero_flow(frame.grey.shape, None)
 
-    def motion(self, grey0: np.ndarray, grey1: np.ndarray) -> np.ndarray:
-        """Image motion (H, W, 2) float32 pixels from grey0 to grey1, always finite."""
+    def motion(self, grey0: np.ndarray, grey1: np.ndarray, initial: np.ndarray | None = None) -> np.ndarray:
+        """Image motion (H, W, 2) float32 pixels from grey0 to grey1, always finite; ``initial``: one to begin from."""
         height, width = grey0.shape
         pad = (0, max(0, MIN_SIDE - height), 0, max(0, MIN_SIDE - width))
         if any(pad):
             grey0, grey1 = (cv2.copyMakeBorder(grey, *pad, cv2.BORDER_REPLICATE) for grey in (grey0, grey1))
-        motion = np.ascontiguousarray(self._dis(max(grey0.shape)).calc(grey0, grey1, None)[:height, :width])
+        if initial is not None:
+            # A copy always: OpenCV writes the result into it.
+            initial = cv2.copyMakeBorder(initial, *pad, cv2.BORDER_REPLICATE)
+        motion = np.ascontiguousarray(self._dis(max(grey0.shape)).calc(grey0, grey1, initial)[:height, :width])
         return np.nan_to_num(motion, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _dis(self, side: int) -> Any:
@@ -106,6 +109,7 @@ class DisFlow(DisFlow2D):
     """
 
     needs_depth = True
+    linear_lift = False
     dis = DisSettings()
     jump_m = 0.05
     max_motion_m = 0.5
@@ -116,7 +120,11 @@ class DisFlow(DisFlow2D):
         sampled = sample_depth(depth1, motion, jump_m=self.jump_m)
         valid = self._possible(depth0, sampled)
         depth_motion = smooth_depth_motion(sampled - depth0, depth0, valid)
-        return _plausible(lift(motion, depth0, depth_motion, valid, self.intrinsics), self.max_motion_m)
+        return self._lift(motion, depth0, depth_motion, valid)
+
+    def _lift(self, motion: np.ndarray, depth0: np.ndarray, depth_motion: np.ndarray, valid: np.ndarray) -> Flow:
+        lifted = lift(motion, depth0, depth_motion, valid, self.intrinsics, linear=self.linear_lift)
+        return plausible(lifted, self.max_motion_m)
 
     def _possible(self, depth0: np.ndarray, sampled: np.ndarray) -> np.ndarray:
         """(H, W) bool: depth allows that the point moved from ``depth0`` to ``sampled``."""
@@ -156,7 +164,7 @@ class DisStillFlow(DisFlow):
         valid = moved | (still & ~hidden & (depth0 > 0))
         depth_motion = smooth_depth_motion(raw, depth0, valid)
         depth_motion[still] = 0
-        return _plausible(lift(motion, depth0, depth_motion, valid, self.intrinsics), self.max_motion_m)
+        return self._lift(motion, depth0, depth_motion, valid)
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "verdict": verdict.settings()}
@@ -166,12 +174,3 @@ def _depths(frame0: Frame, frame1: Frame) -> tuple[np.ndarray, np.ndarray]:
     if frame0.depth_m is None or frame1.depth_m is None:
         raise ValueError("depth: this method needs it in both frames")
     return frame0.depth_m, frame1.depth_m
-
-
-def _plausible(result: Flow, limit_m: float) -> Flow:
-    flow, valid = result
-    if max(flow.max(), -flow.min()) > limit_m:
-        wild = np.abs(flow).max(axis=-1) > limit_m
-        flow[wild] = 0
-        valid &= ~wild
-    return result
