@@ -77,7 +77,31 @@ def _support(depth: Any, y: int, weights: Any, total: Any) -> None:
 
 
 @kernel
-def _differences(grey0: Any, depth0: Any, grey1: Any, depth1: Any, out: Any) -> None:
+def _differences(y: int, v: int, first: int, frame0: Any, frame1: Any, out: Any) -> None:
+    """Costs of the single pixels of row ``y``, from column ``first`` on, for every u: ``out`` (2 reach + 1, n).
+
+    Neither loop may hold a slice or a test of the index: the inner one would not be vectorised.
+    """
+    height, width = frame0[0].shape
+    reach, count = (out.shape[0] - 1) // 2, out.shape[1]
+    if y < 0 or y >= height or y + v < 0 or y + v >= height:
+        out[:] = _WORST
+        return
+    grey0, depth0, grey1, depth1 = frame0[0][y], frame0[1][y], frame1[0][y + v], frame1[1][y + v]
+    for k in range(out.shape[0]):
+        line, u = out[k], k - reach
+        begin, end = max(0, -first, -first - u), min(count, width - first, width - first - u)
+        line[:] = _WORST
+        if begin < end:
+            here, there = first + begin, first + begin + u
+            _row_costs(
+                grey0[here : here + end - begin], depth0[here : here + end - begin],
+                grey1[there : there + end - begin], depth1[there : there + end - begin], line[begin:end],
+            )  # fmt: skip
+
+
+@kernel
+def _row_costs(grey0: Any, depth0: Any, grey1: Any, depth1: Any, out: Any) -> None:
     for x in range(out.shape[0]):
         a, b = depth0[x], depth1[x]
         change = min(abs(a - b), _DEPTH) * _WEIGHT
@@ -86,49 +110,59 @@ def _differences(grey0: Any, depth0: Any, grey1: Any, depth1: Any, out: Any) -> 
 
 
 @kernel
-def _add_weighted(total: Any, weight: Any, line: Any) -> None:
-    for x in range(total.shape[0]):
-        total[x] += weight[x] * line[x]
+def _aggregate(weights: Any, raw: Any, order: Any, k: int, out: Any) -> None:
+    """``out`` (n,): costs of displacement ``k``, summed over the window with ``weights`` (25, n).
+
+    ``raw`` (5, u, n + 4) is a ring of rows; ``order``: which of them is the window's first, second, ...
+    """
+    r0, r1, r2, r3, r4 = raw[order[0], k], raw[order[1], k], raw[order[2], k], raw[order[3], k], raw[order[4], k]
+    for x in range(out.shape[0]):
+        total = _ZERO
+        # Unsigned indices are not tested for being negative; the five columns are unrolled by the compiler.
+        for i in range(5):
+            at = np.uintp(x + i)
+            total += weights[i, x] * r0[at] + weights[5 + i, x] * r1[at] + weights[10 + i, x] * r2[at]
+            total += weights[15 + i, x] * r3[at] + weights[20 + i, x] * r4[at]
+        out[x] = total
 
 
 @kernel
-def _keep_best(cost: Any, total: Any, extra: Any, u: int, v: int, best: Any, best_u: Any, best_v: Any) -> None:
+def _keep_best(cost: Any, share: Any, extra: Any, u: Any, v: Any, best: Any, best_u: Any, best_v: Any) -> None:
     for x in range(best.shape[0]):
-        value, before, old_u, old_v = cost[x] / total[x] + extra, best[x], best_u[x], best_v[x]
+        value, before, old_u, old_v = cost[x] * share[x] + extra, best[x], best_u[x], best_v[x]
         better = value < before
         best[x] = value if better else before
-        best_u[x] = np.float32(u) if better else old_u
-        best_v[x] = np.float32(v) if better else old_v
+        best_u[x] = u if better else old_u
+        best_v[x] = v if better else old_v
 
 
 @kernel
-def _try(
-    y: int, u: int, v: int, first: int, last: int, frame0: Any, frame1: Any, weights: Any, total: Any, raw: Any,
-    cost: Any, best: Any,
-) -> None:  # fmt: skip
-    """Try displacement (u, v) for pixels ``first`` ... ``last`` - 1 of row ``y``."""
-    height, width = frame0[0].shape
-    side = 2 * WINDOW + 1
-    for j in range(side):
-        here, there = y + j - WINDOW, y + j - WINDOW + v
-        line = raw[j]
-        line[:] = _WORST
-        begin, end = max(first - WINDOW, 0, -u), min(last + WINDOW, width, width - u)
-        if 0 <= here < height and 0 <= there < height and begin < end:
-            _differences(
-                frame0[0][here, begin:end], frame0[1][here, begin:end],
-                frame1[0][there, begin + u : end + u], frame1[1][there, begin + u : end + u],
-                line[WINDOW + begin : WINDOW + end],
+def _try_rows(
+    rows: Any, begin: int, end: int, v: int, reach: int, frame0: Any, frame1: Any, support: Any, best: Any
+) -> None:
+    """Try all u for one ``v`` on the given ``rows``, columns ``begin`` ... ``end`` - 1.
+
+    ``support`` = (weights (H, 25, W), share (H, W)): of the window's pixels, and 1 / their sum.
+    """
+    side, count = 2 * WINDOW + 1, end - begin
+    raw = np.empty((side, 2 * reach + 1, count + 2 * WINDOW), np.float32)
+    order, cost = np.zeros(side, np.int64), np.empty(count, np.float32)
+    held = -side - 1  # the last row in the ring
+    for n in range(rows.shape[0]):
+        y = rows[n]
+        for line in range(max(held + 1, y - WINDOW), y + WINDOW + 1):
+            _differences(line, v, begin - WINDOW, frame0, frame1, raw[line % side])
+        held = y + WINDOW
+        for j in range(side):
+            order[j] = (y + j - WINDOW) % side
+        weights = support[0][y, :, begin:end].copy()
+        for u in range(-reach, reach + 1):
+            _aggregate(weights, raw, order, u + reach, cost)
+            extra = _MOTION * np.float32(math.sqrt(u * u + v * v))
+            _keep_best(
+                cost, support[1][y, begin:end], extra, np.float32(u), np.float32(v), best[0, y, begin:end],
+                best[1, y, begin:end], best[2, y, begin:end],
             )  # fmt: skip
-    cost[first:last] = 0
-    for j in range(side):
-        for i in range(side):
-            _add_weighted(cost[first:last], weights[j * side + i, first:last], raw[j, first + i : last + i])
-    extra = _MOTION * np.float32(math.sqrt(u * u + v * v))
-    _keep_best(
-        cost[first:last], total[first:last], extra, u, v, best[0, y, first:last], best[1, y, first:last],
-        best[2, y, first:last],
-    )  # fmt: skip
 
 
 @kernel
@@ -136,24 +170,28 @@ def search(first: int, last: int, frame0: Any, frame1: Any, reach: int, best: An
     """Best displacement up to ``reach`` pixels in x and y for the rows ``first`` ... ``last`` - 1.
 
     ``frame0``, ``frame1`` = (grey, depth), (H, W) float32 each, 0..255 and metres. Fills ``best`` (3, H, W):
-    cost, u, v. A row is searched from its first to its last pixel that does not stand still.
+    cost, u, v. Only the columns and rows between the outermost pixels that do not stand still are searched.
     """
     width = frame0[0].shape[1]
-    side = 2 * WINDOW + 1
-    weights = np.empty((side * side, width), np.float32)
-    total, cost = np.empty(width, np.float32), np.empty(width, np.float32)
-    raw = np.empty((side, width + 2 * WINDOW), np.float32)
+    weights = np.empty((last, (2 * WINDOW + 1) ** 2, width), np.float32)
+    share = np.empty((last, width), np.float32)
     for y in range(first, last):
         best[0, y, :] = np.inf
         best[1:, y, :] = 0
-        _support(frame0[1], y, weights, total)
-        _try(y, 0, 0, 0, width, frame0, frame1, weights, total, raw, cost, best)
-        begin, end = width, 0
+        _support(frame0[1], y, weights[y], share[y])
+        for x in range(width):
+            share[y, x] = _ONE / share[y, x]
+    _try_rows(np.arange(first, last), 0, width, 0, 0, frame0, frame1, (weights, share), best)
+    restless = np.empty(last - first, np.bool_)
+    begin, end = width, 0
+    for y in range(first, last):
+        restless[y - first] = False
         for x in range(width):
             if best[0, y, x] > _REST:
-                begin, end = min(begin, x), x + 1
-        if begin >= end:
-            continue
-        for v in range(-reach, reach + 1):
-            for u in range(-reach, reach + 1):
-                _try(y, u, v, begin, end, frame0, frame1, weights, total, raw, cost, best)
+                restless[y - first] = True
+                begin, end = min(begin, x), max(end, x + 1)
+    if begin >= end:
+        return
+    rows = np.arange(first, last)[restless]
+    for v in range(-reach, reach + 1):
+        _try_rows(rows, begin, end, v, reach, frame0, frame1, (weights, share), best)
