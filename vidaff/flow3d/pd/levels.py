@@ -222,8 +222,8 @@ def warp(
             c[Z_T, y, x] = zt - zu * u - zv * v
             c[Z_U, y, x] = zu
             c[Z_V, y, x] = zv
-            c[R_X, y, x] = rx
-            c[R_Y, y, x] = ry
+            c[R_X, y, x] = rx if x < width - 1 else ZERO
+            c[R_Y, y, x] = ry if y < height - 1 else ZERO
             c[TAU_U, y, x] = tau_u * lambda_i
             c[TAU_V, y, x] = tau_v * lambda_i
             c[TAU_W, y, x] = lambda_d / (mux + lambda_d * r + EPSILON)

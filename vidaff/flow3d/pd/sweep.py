@@ -33,7 +33,7 @@ I_T, I_U, I_V, Z_T, Z_U, Z_V, R_X, R_Y, TAU_U, TAU_V, TAU_W, MU_X, SHRINK_D, SHR
 
 ``I_T``, ``Z_T`` belong to totals: what the linear model gives at motion 0. ``TAU_U``, ``TAU_V`` are multiplied by
 lambda_i, ``TAU_W`` by lambda_d, ``MU_X`` divided by lambda_i. ``SHRINK_D`` = 1 / (1 + |Z_u| + |Z_v|), ``SHRINK_I`` =
-1 / (tau_u I_u^2 + tau_v I_v^2).
+1 / (tau_u I_u^2 + tau_v I_v^2). ``R_X`` is 0 in the last column, ``R_Y`` in the last row: there is no flux across.
 """
 CONSTANT_PLANES = 14
 
@@ -46,8 +46,11 @@ def _data_dual(p: Any, t: Any, zu: Any, zv: Any, u: Any, v: Any, w: Any, shrink:
 
 
 @kernel
-def _smooth_dual(px: Any, py: Any, bar: Any, right: Any, below: Any) -> None:
-    """``right``: the row from its second pixel on; the last column keeps gradient 0 in x."""
+def _smooth_dual(px: Any, py: Any, bar: Any, right: Any, below: Any, r: Any, flux: Any) -> None:
+    """Dual step of one unknown, and its flux ``r`` px; ``right``: the row from its second pixel on.
+
+    The last column keeps gradient 0 in x, and has no flux (r is 0 there).
+    """
     last = right.shape[0]
     half: Any = np.float32(0.5)
     one: Any = np.float32(1)
@@ -57,30 +60,20 @@ def _smooth_dual(px: Any, py: Any, bar: Any, right: Any, below: Any) -> None:
         scale = one / max(one, math.sqrt(a * a + b * b))
         px[x] = a * scale
         py[x] = b * scale
+        flux[x] = r[x] * (a * scale)
     a = px[last]
     b = py[last] + half * (below[last] - bar[last])
     scale = one / max(one, math.sqrt(a * a + b * b))
     px[last] = a * scale
     py[last] = b * scale
+    flux[last] = np.float32(0)
 
 
 @kernel
-def _flux(flux: Any, r: Any, p: Any) -> None:
-    for x in range(p.shape[0]):
-        flux[x] = r[x] * p[x]
-
-
-@kernel
-def _divergence(out: Any, left: Any, right: Any, down: Any, up: Any) -> None:
-    """``right`` (W - 1): flux in x without the last column, whose own term does not exist; ``left`` the same row."""
-    width = out.shape[0]
-    for x in range(width):
-        out[x] = down[x] - up[x]
-    for x in range(width - 1):
-        out[x] += right[x]
-    shifted = out[1:]
-    for x in range(width - 1):
-        shifted[x] -= left[x]
+def _divergence(out: Any, flux: Any, left: Any, r: Any, p: Any, r_up: Any, p_up: Any) -> None:
+    """``left``: the flux of the pixel to the left, 0 in the first column."""
+    for x in range(out.shape[0]):
+        out[x] = (flux[x] - left[x]) + (r[x] * p[x] - r_up[x] * p_up[x])
 
 
 @kernel
@@ -116,26 +109,19 @@ def _row(s: Any, c: Any, y: int, cy: int, top: bool, bottom: bool, scratch: Any,
     below = y if bottom else y + 1
     width = s.shape[2]
     _data_dual(s[P_D, y], c[Z_T, cy], c[Z_U, cy], c[Z_V, cy], s[U_BAR, y], s[V_BAR, y], s[W_BAR, y], c[SHRINK_D, cy])
+    # Flux of the column left of each pixel: the same row of memory, one place on.
+    flux, left = scratch[3, 1 : width + 1], scratch[3, :width]
     for k in range(3):
         px, py, bar = s[P_UX + 2 * k, y], s[P_UY + 2 * k, y], s[U_BAR + k, y]
-        _smooth_dual(px, py, bar, bar[1:], s[U_BAR + k, below])
-        _flux(scratch[3], c[R_X, cy], px)
-        if bottom:
-            scratch[4, :] = 0
-        else:
-            _flux(scratch[4], c[R_Y, cy], py)
-        if top:
-            scratch[5, :] = 0
-        else:
-            _flux(scratch[5], c[R_Y, cy - 1], s[P_UY + 2 * k, y - 1])
-        flux = scratch[3, : width - 1]
-        _divergence(scratch[k], flux, flux, scratch[4], scratch[5])
+        _smooth_dual(px, py, bar, bar[1:], s[U_BAR + k, below], c[R_X, cy], flux)
+        r_up, p_up = (scratch[4, :width], scratch[4, :width]) if top else (c[R_Y, cy - 1], s[P_UY + 2 * k, y - 1])
+        _divergence(scratch[k, :width], flux, left, c[R_Y, cy], py, r_up, p_up)
     _primal_uv(
-        s[U, y], s[V, y], s[U_BAR, y], s[V_BAR, y], s[P_D, y], scratch[0], scratch[1],
+        s[U, y], s[V, y], s[U_BAR, y], s[V_BAR, y], s[P_D, y], scratch[0, :width], scratch[1, :width],
         c[MU_X, cy], c[Z_U, cy], c[Z_V, cy], c[TAU_U, cy], c[TAU_V, cy],
         c[I_T, cy], c[I_U, cy], c[I_V, cy], c[SHRINK_I, cy], np.float32(1) / lambda_i,
     )  # fmt: skip
-    _primal_w(s[W, y], s[W_BAR, y], s[P_D, y], scratch[2], c[MU_X, cy], c[TAU_W, cy], lambda_i / lambda_d)
+    _primal_w(s[W, y], s[W_BAR, y], s[P_D, y], scratch[2, :width], c[MU_X, cy], c[TAU_W, cy], lambda_i / lambda_d)
 
 
 @kernel
@@ -146,7 +132,8 @@ def sweep(s: Any, c: Any, first: int, iterations: int, lambda_i: Any, lambda_d: 
     """
     old = flush_denormals()
     rows = s.shape[1]
-    scratch = np.empty((6, s.shape[2]), np.float32)
+    # Three divergences, a flux with a 0 in front, and a row of zeros above the picture.
+    scratch = np.zeros((5, s.shape[2] + 1), np.float32)
     for step in range(rows + iterations - 1):
         for k in range(max(0, step - rows + 1), min(iterations, step + 1)):
             y = step - k

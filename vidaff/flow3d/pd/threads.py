@@ -14,10 +14,12 @@ LEAST_ROWS = 40
 
 
 def usable_cores() -> int:
-    """Cores this process may use: the affinity mask, or fewer if OMP_NUM_THREADS says so."""
+    """Threads worth starting: the cores this process may use, or fewer if OpenCV or OMP_NUM_THREADS was told so."""
+    import cv2
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(wanted) if wanted.isdigit() and int(wanted) else cores))
+    return max(1, min(cores, cv2.getNumThreads(), int(wanted) if wanted.isdigit() and int(wanted) else cores))
 
 
 def bands(rows: int, threads: int) -> list[tuple[int, int]]:
