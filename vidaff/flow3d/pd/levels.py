@@ -151,7 +151,7 @@ def no_gradients_in_holes(depth: Any, du: Any, dv: Any) -> None:
 
 
 @kernel
-def _mix(image: Any, x0: int, x1: int, y0: int, y1: int, fx: Any, fy: Any) -> Any:
+def _mix(image: Any, x0: Any, x1: Any, y0: Any, y1: Any, fx: Any, fy: Any) -> Any:
     top = image[y0, x0] + fx * (image[y0, x1] - image[y0, x0])
     bottom = image[y1, x0] + fx * (image[y1, x1] - image[y1, x0])
     return top + fy * (bottom - top)
@@ -187,9 +187,11 @@ def warp(
             px, py = np.float32(x) + u, np.float32(y) + v
             inside = px >= -HALF and py >= -HALF and px <= right + HALF and py <= low + HALF
             px, py = min(max(px, ZERO), right), min(max(py, ZERO), low)
-            x0, y0 = int(px), int(py)
-            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-            fx, fy = px - np.float32(x0), py - np.float32(y0)
+            column, row = int(px), int(py)
+            fx, fy = px - np.float32(column), py - np.float32(row)
+            # Unsigned: not tested for being negative.
+            x0, y0 = np.uintp(column), np.uintp(row)
+            x1, y1 = np.uintp(min(column + 1, width - 1)), np.uintp(min(row + 1, height - 1))
             depth = new[1]
             if depth[y0, x0] > 0 and depth[y0, x1] > 0 and depth[y1, x0] > 0 and depth[y1, x1] > 0:
                 z = _mix(depth, x0, x1, y0, y1, fx, fy)
@@ -255,35 +257,31 @@ SORT_NINE = np.array(
 
 
 @kernel
-def _exchange(a: Any, b: Any, wa: Any, wb: Any) -> None:
+def _exchange(values: Any, weights: Any, i: Any, j: Any) -> None:
     # All is read before anything is chosen: a load inside a choice would keep the loop scalar.
-    for x in range(a.shape[0]):
-        first, second, weight, other = a[x], b[x], wa[x], wb[x]
+    for x in range(values.shape[1]):
+        first, second, weight, other = values[i, x], values[j, x], weights[i, x], weights[j, x]
         # Of equal values the lighter first: the result must not depend on the order of the neighbours.
         swap = (first > second) | ((first == second) & (weight > other))
-        a[x] = second if swap else first
-        b[x] = first if swap else second
-        wa[x] = other if swap else weight
-        wb[x] = weight if swap else other
+        values[i, x] = second if swap else first
+        values[j, x] = first if swap else second
+        weights[i, x] = other if swap else weight
+        weights[j, x] = weight if swap else other
 
 
 @kernel
-def _half_point(values: Any, weights: Any, total: Any, keep: Any, out: Any) -> None:
+def _half_point(values: Any, weights: Any, total: Any, seen: Any, result: Any) -> None:
     """Value at half of the ``total`` weight, interpolated between the two sorted values around it."""
-    seen, result = np.zeros_like(total), values[0].copy()
-    line = weights[0]
-    for x in range(seen.shape[0]):
-        seen[x] = line[x]
-    for k in range(1, 9):
-        here, below, line = values[k], values[k - 1], weights[k]
-        for x in range(seen.shape[0]):
-            missing, weight, before, low = total[x] * np.float32(0.5) - seen[x], line[x], result[x], below[x]
-            value = low + min(missing / max(weight, EPSILON), ONE) * (here[x] - low)
-            result[x] = value if missing > 0 else before
+    for x in range(result.shape[0]):
+        seen[x] = weights[0, x]
+        result[x] = values[0, x]
+    for n in range(1, 9):
+        k, before = np.uintp(n), np.uintp(n - 1)
+        for x in range(result.shape[0]):
+            missing, weight, low, old = total[x] * HALF - seen[x], weights[k, x], values[before, x], result[x]
+            value = low + min(missing / max(weight, EPSILON), ONE) * (values[k, x] - low)
+            result[x] = value if missing > 0 else old
             seen[x] += weight
-    for x in range(seen.shape[0]):
-        median, copy = result[x], out[x]
-        out[x] = median if keep[x] > 0 else copy
 
 
 @kernel
@@ -304,6 +302,7 @@ def weighted_median(first: int, last: int, source: Any, depth: Any, change: Any,
     height, width = depth.shape
     values, weights = np.empty((9, width), np.float32), np.empty((9, width), np.float32)
     sorted_weights, total = np.empty((9, width), np.float32), np.empty(width, np.float32)
+    seen, median = np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(first, last):
         total[:] = 0
         weights[:] = 0
@@ -323,10 +322,16 @@ def weighted_median(first: int, last: int, source: Any, depth: Any, change: Any,
                     values[n, a:b] = source[k, yy, a + dx : b + dx]
             sorted_weights[:] = weights
             for pair in range(SORT_NINE.shape[0]):
-                a, b = SORT_NINE[pair, 0], SORT_NINE[pair, 1]
-                _exchange(values[a], values[b], sorted_weights[a], sorted_weights[b])
-            out[k, y, :] = source[k, y]
-            _half_point(values, sorted_weights, total, depth[y], out[k, y])
+                _exchange(values, sorted_weights, np.uintp(SORT_NINE[pair, 0]), np.uintp(SORT_NINE[pair, 1]))
+            _half_point(values, sorted_weights, total, seen, median)
+            _choose(out, np.uintp(k), np.uintp(y), median, source, depth)
+
+
+@kernel
+def _choose(out: Any, k: Any, y: Any, median: Any, source: Any, depth: Any) -> None:
+    for x in range(median.shape[0]):
+        new, copy = median[x], source[k, y, x]
+        out[k, y, x] = new if depth[y, x] > 0 else copy
 
 
 @kernel

@@ -14,7 +14,7 @@ from vidaff.flow3d.pd.threads import bands, run_all, run_rows
 from vidaff.flow3d.types import Intrinsics
 
 BLOCK = 16
-"""Iterations between two exchanges of the bands' borders: as many rows are computed twice."""
+"""Iterations between two exchanges of the bands' borders: so many rows are computed twice, and must fit the cache."""
 
 
 class Level(NamedTuple):
@@ -119,9 +119,6 @@ class NumbaSolver:
         lambdas = (np.float32(self.schedule.lambda_i), np.float32(self.schedule.lambda_d))
         state = np.concatenate([total, total, duals])  # (13, H, W): the extrapolation starts at the value
         shares = bands(state.shape[1], self.threads)
-        if len(shares) == 1:
-            sweep.sweep(state, constants, 0, iterations, *lambdas)
-            return state[:3], state[sweep.DUALS]
         reach = min(BLOCK, iterations) + 1
         parts = [_Part(first, last, reach, state) for first, last in shares]
         for done in range(0, iterations, BLOCK):
@@ -168,13 +165,15 @@ class _Part:
     def __init__(self, begin: int, end: int, reach: int, state: np.ndarray) -> None:
         self.begin, self.end = begin, end
         self.first, self.last = max(0, begin - reach), min(state.shape[1], end + reach)
-        self.state = state[:, self.first : self.last].copy()
+        whole = self.last - self.first == state.shape[1]
+        self.state = state if whole else state[:, self.first : self.last].copy()
 
     def rows(self, begin: int, end: int) -> np.ndarray:
         return self.state[:, begin - self.first : end - self.first]
 
     def give(self, state: np.ndarray) -> None:
-        state[:, self.begin : self.end] = self.rows(self.begin, self.end)
+        if self.state is not state:
+            state[:, self.begin : self.end] = self.rows(self.begin, self.end)
 
 
 def _exchange_borders(parts: list[_Part]) -> None:

@@ -38,90 +38,97 @@ lambda_i, ``TAU_W`` by lambda_d, ``MU_X`` divided by lambda_i. ``SHRINK_D`` = 1 
 CONSTANT_PLANES = 14
 
 
-@kernel
-def _data_dual(p: Any, t: Any, zu: Any, zv: Any, u: Any, v: Any, w: Any, shrink: Any) -> None:
-    for x in range(p.shape[0]):
-        value = p[x] + (t[x] + zu[x] * u[x] + zv[x] * v[x] - w[x]) * shrink[x]
-        p[x] = min(max(value, np.float32(-1)), np.float32(1))
+# The loops below index whole arrays: a slice for every row would cost as much as the row itself. Rows are unsigned,
+# because a signed index is tested for being negative, and the test keeps a loop scalar.
 
 
 @kernel
-def _smooth_dual(px: Any, py: Any, bar: Any, right: Any, below: Any, r: Any, flux: Any) -> None:
-    """Dual step of one unknown, and its flux ``r`` px; ``right``: the row from its second pixel on.
+def _data_dual(s: Any, c: Any, y: Any, cy: Any) -> None:
+    for x in range(s.shape[2]):
+        gap = c[Z_T, cy, x] + c[Z_U, cy, x] * s[U_BAR, y, x] + c[Z_V, cy, x] * s[V_BAR, y, x] - s[W_BAR, y, x]
+        value = s[P_D, y, x] + gap * c[SHRINK_D, cy, x]
+        s[P_D, y, x] = min(max(value, np.float32(-1)), np.float32(1))
 
-    The last column keeps gradient 0 in x, and has no flux (r is 0 there).
+
+@kernel
+def _smooth_dual(s: Any, c: Any, k: Any, y: Any, cy: Any, below: Any, flux: Any) -> None:
+    """Dual step of unknown ``k`` and its flux r_x p_x, written one place to the right of a zero.
+
+    The last column keeps gradient 0 in x, and has no flux (r_x is 0 there).
     """
-    last = right.shape[0]
+    last = s.shape[2] - 1
+    bar, p = np.uintp(U_BAR + k), np.uintp(P_UX + 2 * k)
+    q = np.uintp(p + np.uintp(1))
     half: Any = np.float32(0.5)
     one: Any = np.float32(1)
     for x in range(last):
-        a = px[x] + half * (right[x] - bar[x])
-        b = py[x] + half * (below[x] - bar[x])
+        here = s[bar, y, x]
+        a = s[p, y, x] + half * (s[bar, y, np.uintp(x + 1)] - here)
+        b = s[q, y, x] + half * (s[bar, below, x] - here)
         scale = one / max(one, math.sqrt(a * a + b * b))
-        px[x] = a * scale
-        py[x] = b * scale
-        flux[x] = r[x] * (a * scale)
-    a = px[last]
-    b = py[last] + half * (below[last] - bar[last])
+        a *= scale
+        s[p, y, x] = a
+        s[q, y, x] = b * scale
+        flux[np.uintp(x + 1)] = c[R_X, cy, x] * a
+    a = s[p, y, last]
+    b = s[q, y, last] + half * (s[bar, below, last] - s[bar, y, last])
     scale = one / max(one, math.sqrt(a * a + b * b))
-    px[last] = a * scale
-    py[last] = b * scale
-    flux[last] = np.float32(0)
+    s[p, y, last] = a * scale
+    s[q, y, last] = b * scale
+    flux[last + 1] = 0
 
 
 @kernel
-def _divergence(out: Any, flux: Any, left: Any, r: Any, p: Any, r_up: Any, p_up: Any) -> None:
-    """``left``: the flux of the pixel to the left, 0 in the first column."""
-    for x in range(out.shape[0]):
-        out[x] = (flux[x] - left[x]) + (r[x] * p[x] - r_up[x] * p_up[x])
+def _divergence(s: Any, c: Any, k: Any, y: Any, cy: Any, flux: Any, out: Any) -> None:
+    q = np.uintp(P_UY + 2 * k)
+    if y == 0:
+        for x in range(s.shape[2]):
+            out[k, x] = flux[np.uintp(x + 1)] - flux[x] + c[R_Y, cy, x] * s[q, y, x]
+        return
+    up, cup = np.uintp(y - 1), np.uintp(cy - 1)
+    for x in range(s.shape[2]):
+        down = c[R_Y, cy, x] * s[q, y, x] - c[R_Y, cup, x] * s[q, up, x]
+        out[k, x] = flux[np.uintp(x + 1)] - flux[x] + down
 
 
 @kernel
-def _primal_uv(
-    u: Any, v: Any, ub: Any, vb: Any, p: Any, du: Any, dv: Any, mu: Any, zu: Any, zv: Any,
-    tu: Any, tv: Any, it: Any, iu: Any, iv: Any, shrink: Any, inverse: Any,
-) -> None:  # fmt: skip
-    for x in range(u.shape[0]):
-        pull = mu[x] * p[x]
-        a = u[x] - tu[x] * (pull * zu[x] - du[x])
-        b = v[x] - tv[x] * (pull * zv[x] - dv[x])
-        s = (it[x] + iu[x] * a + iv[x] * b) * shrink[x]
-        s = min(max(s, np.float32(-1)), np.float32(1)) * inverse
-        a -= tu[x] * iu[x] * s
-        b -= tv[x] * iv[x] * s
-        ub[x] = a + a - u[x]
-        vb[x] = b + b - v[x]
-        u[x] = a
-        v[x] = b
+def _primal_uv(s: Any, c: Any, y: Any, cy: Any, divergence: Any, inverse: Any) -> None:
+    for x in range(s.shape[2]):
+        pull = c[MU_X, cy, x] * s[P_D, y, x]
+        tu, tv, iu, iv = c[TAU_U, cy, x], c[TAU_V, cy, x], c[I_U, cy, x], c[I_V, cy, x]
+        u, v = s[U, y, x], s[V, y, x]
+        a = u - tu * (pull * c[Z_U, cy, x] - divergence[0, x])
+        b = v - tv * (pull * c[Z_V, cy, x] - divergence[1, x])
+        step = (c[I_T, cy, x] + iu * a + iv * b) * c[SHRINK_I, cy, x]
+        step = min(max(step, np.float32(-1)), np.float32(1)) * inverse
+        a -= tu * iu * step
+        b -= tv * iv * step
+        s[U_BAR, y, x] = a + a - u
+        s[V_BAR, y, x] = b + b - v
+        s[U, y, x] = a
+        s[V, y, x] = b
 
 
 @kernel
-def _primal_w(w: Any, wb: Any, p: Any, dw: Any, mu: Any, tw: Any, ratio: Any) -> None:
-    for x in range(w.shape[0]):
-        a = w[x] + tw[x] * (ratio * mu[x] * p[x] + dw[x])
-        wb[x] = a + a - w[x]
-        w[x] = a
+def _primal_w(s: Any, c: Any, y: Any, cy: Any, divergence: Any, ratio: Any) -> None:
+    for x in range(s.shape[2]):
+        w = s[W, y, x]
+        a = w + c[TAU_W, cy, x] * (ratio * c[MU_X, cy, x] * s[P_D, y, x] + divergence[2, x])
+        s[W_BAR, y, x] = a + a - w
+        s[W, y, x] = a
 
 
 @kernel
-def _row(s: Any, c: Any, y: int, cy: int, top: bool, bottom: bool, scratch: Any, lambda_i: Any, lambda_d: Any) -> None:
+def _row(s: Any, c: Any, y: Any, cy: Any, flux: Any, divergence: Any, lambda_i: Any, lambda_d: Any) -> None:
     """One iteration on row ``y`` of the state ``s`` and row ``cy`` of the constants ``c``."""
-    below = y if bottom else y + 1
-    width = s.shape[2]
-    _data_dual(s[P_D, y], c[Z_T, cy], c[Z_U, cy], c[Z_V, cy], s[U_BAR, y], s[V_BAR, y], s[W_BAR, y], c[SHRINK_D, cy])
-    # Flux of the column left of each pixel: the same row of memory, one place on.
-    flux, left = scratch[3, 1 : width + 1], scratch[3, :width]
+    # At a cut the missing neighbour is treated as at a border: wrong, and thrown away later.
+    below = np.uintp(min(y + 1, s.shape[1] - 1))
+    _data_dual(s, c, y, cy)
     for k in range(3):
-        px, py, bar = s[P_UX + 2 * k, y], s[P_UY + 2 * k, y], s[U_BAR + k, y]
-        _smooth_dual(px, py, bar, bar[1:], s[U_BAR + k, below], c[R_X, cy], flux)
-        r_up, p_up = (scratch[4, :width], scratch[4, :width]) if top else (c[R_Y, cy - 1], s[P_UY + 2 * k, y - 1])
-        _divergence(scratch[k, :width], flux, left, c[R_Y, cy], py, r_up, p_up)
-    _primal_uv(
-        s[U, y], s[V, y], s[U_BAR, y], s[V_BAR, y], s[P_D, y], scratch[0, :width], scratch[1, :width],
-        c[MU_X, cy], c[Z_U, cy], c[Z_V, cy], c[TAU_U, cy], c[TAU_V, cy],
-        c[I_T, cy], c[I_U, cy], c[I_V, cy], c[SHRINK_I, cy], np.float32(1) / lambda_i,
-    )  # fmt: skip
-    _primal_w(s[W, y], s[W_BAR, y], s[P_D, y], scratch[2, :width], c[MU_X, cy], c[TAU_W, cy], lambda_i / lambda_d)
+        _smooth_dual(s, c, k, y, cy, below, flux)
+        _divergence(s, c, k, y, cy, flux, divergence)
+    _primal_uv(s, c, y, cy, divergence, np.float32(1) / lambda_i)
+    _primal_w(s, c, y, cy, divergence, lambda_i / lambda_d)
 
 
 @kernel
@@ -132,12 +139,9 @@ def sweep(s: Any, c: Any, first: int, iterations: int, lambda_i: Any, lambda_d: 
     """
     old = flush_denormals()
     rows = s.shape[1]
-    # Three divergences, a flux with a 0 in front, and a row of zeros above the picture.
-    scratch = np.zeros((5, s.shape[2] + 1), np.float32)
+    divergence, flux = np.empty((3, s.shape[2]), np.float32), np.zeros(s.shape[2] + 1, np.float32)
     for step in range(rows + iterations - 1):
         for k in range(max(0, step - rows + 1), min(iterations, step + 1)):
             y = step - k
-            cy = first + y
-            # At a cut the missing neighbour is treated as at a border: wrong, and thrown away later.
-            _row(s, c, y, cy, y == 0, y == rows - 1, scratch, lambda_i, lambda_d)
+            _row(s, c, np.uintp(y), np.uintp(first + y), flux, divergence, lambda_i, lambda_d)
     restore_denormals(old)
