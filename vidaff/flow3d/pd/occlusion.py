@@ -18,8 +18,8 @@ from vidaff.flow3d.pd.sweep import kernel
 
 MARGIN = 1.0
 """Grey levels by which a rival must explain a place better."""
-APART_PX = 1.5
-"""Rivals are pixels whose motions differ by more than this."""
+APART_PX, APART = 1.5, 0.005
+"""Rivals are pixels whose motions differ by more than this, and by this share of the larger side."""
 DIRECTIONS = 16
 """Directions in which a pixel looks for the rest of its surface."""
 SURFACE_M = 0.03
@@ -41,6 +41,7 @@ def settings() -> dict[str, float]:
     return {
         "margin": MARGIN,
         "apart_px": APART_PX,
+        "apart": APART,
         "directions": DIRECTIONS,
         "surface_m": SURFACE_M,
         "slope": SLOPE,
@@ -52,7 +53,7 @@ def settings() -> dict[str, float]:
 
 _MARGIN, _GOOD, _FRONT = np.float32(MARGIN), np.float32(GOOD_ENOUGH), np.float32(IN_FRONT_M)
 _WEIGHT, _FAR, _NO_DEPTH = np.float32(DEPTH_WEIGHT), np.float32(0.3), np.float32(3)
-_APART2, _NEAR, _SLOPE = np.float32(APART_PX * APART_PX), np.float32(SURFACE_M), np.float32(SLOPE)
+_APART, _APART_SHARE, _NEAR, _SLOPE = np.float32(APART_PX), np.float32(APART), np.float32(SURFACE_M), np.float32(SLOPE)
 _HALF = np.float32(0.5)
 
 
@@ -79,6 +80,7 @@ def claim(total: Any, cost: Any, known: Any, owner: Any) -> None:
 def refuse(first: int, last: int, total: Any, cost: Any, known: Any, owner: Any, refused: Any) -> None:
     """Fill rows ``first`` ... ``last`` - 1 of ``refused`` (H, W) uint8: 1 where the match is wrong or unknown."""
     height, width = cost.shape
+    apart = max(_APART, _APART_SHARE * max(height, width))
     for y in range(first, last):
         for x in range(width):
             tx, ty = _place(x, total[0, y, x]), _place(y, total[1, y, x])
@@ -91,7 +93,7 @@ def refuse(first: int, last: int, total: Any, cost: Any, known: Any, owner: Any,
                             continue
                         ry, rx = rival // width, rival % width
                         du, dv = total[0, ry, rx] - total[0, y, x], total[1, ry, rx] - total[1, y, x]
-                        lost |= cost[ry, rx] + _MARGIN < cost[y, x] and du * du + dv * dv > _APART2
+                        lost |= cost[ry, rx] + _MARGIN < cost[y, x] and du * du + dv * dv > apart * apart
             refused[y, x] = lost
 
 
@@ -145,13 +147,13 @@ def _difference(y: int, x: int, ty: int, tx: int, grey0: Any, grey1: Any) -> Any
 
 @kernel
 def settle(
-    first: int, last: int, total: Any, cost: Any, refused: Any, doubt: Any, frame0: Any, frame1: Any, focal: Any,
-    looks: Any, out: Any, verdict: Any,
+    first: int, last: int, total: Any, cost: Any, refused: Any, doubt: Any, frame0: Any, frame1: Any, shift: Any,
+    focal: Any, looks: Any, out: Any, verdict: Any,
 ) -> None:  # fmt: skip
     """Decide rows ``first`` ... ``last`` - 1 of the doubtful pixels between their own motion and their surface's.
 
     ``total``, ``out`` (3, H, W): u, v, w before and after. ``frame0``, ``frame1`` = (grey uint8, depth metres).
-    ``looks``: :func:`rays`. ``verdict`` (H, W) uint8.
+    ``shift``: the camera's depth motion, which costs nothing. ``looks``: :func:`rays`. ``verdict`` (H, W) uint8.
     """
     height, width = cost.shape
     found, slope = np.empty((3, DIRECTIONS), np.float32), _SLOPE / focal
@@ -176,7 +178,7 @@ def settle(
                     choice = HIDDEN
                 elif choice == SEEN:
                     price = _difference(y, x, ty, tx, frame0[0], frame1[0])
-                    price += _WEIGHT * min(abs(there - centre), _FAR) if there > 0 else _NO_DEPTH
+                    price += _WEIGHT * min(abs(there - centre - shift), _FAR) if there > 0 else _NO_DEPTH
                     choice = SURFACE if price <= cost[y, x] + _GOOD else SEEN
             verdict[y, x] = choice
             if choice != SEEN:

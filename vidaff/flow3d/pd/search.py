@@ -24,9 +24,9 @@ UNKNOWN_WEIGHT, OTHER_WEIGHT = 0.3, 0.02
 """Weight of a neighbour whose depth is missing, and of one on another surface."""
 GREY_LIMIT = 40.0
 """Grey differences count up to this; beyond, they are all equally wrong."""
-DEPTH_LIMIT_M = 0.15
-DEPTH_WEIGHT = 100.0
-"""Grey levels that a metre of depth change costs: 1 cm as much as one grey level."""
+DEPTH_LIMIT_M = 0.1
+DEPTH_WEIGHT = 50.0
+"""Grey levels that a metre of depth change costs: 2 cm as much as one grey level, and not more than 10 cm."""
 MISSING_COST = 5.0
 """Cost of a pixel without depth in one of the frames."""
 MOTION_COST = 0.05

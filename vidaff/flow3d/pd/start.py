@@ -34,6 +34,8 @@ MAX_MOTION_M = 0.5
 """More depth motion than that in one frame is a wrong match."""
 REST_PX = 2.0
 """Motions above this are weighed against standing still."""
+CAMERA_RESTS_M = 0.02
+"""Median depth motion up to which most of what is seen is taken to be at rest."""
 COST_WINDOW = 5
 """Side of the window over which grey differences are averaged."""
 DEPTH_COST_LIMIT_M = 0.3
@@ -65,6 +67,7 @@ def settings() -> dict[str, Any]:
         "jump_m": JUMP_M,
         "max_motion_m": MAX_MOTION_M,
         "rest_px": REST_PX,
+        "camera_rests_m": CAMERA_RESTS_M,
         "cost_window": COST_WINDOW,
         "depth_cost_limit_m": DEPTH_COST_LIMIT_M,
         "search": search.settings(),
@@ -95,11 +98,15 @@ class Starter:
         sampled = sample_depth(depth1, motion, jump_m=JUMP_M)
         known = (depth0 > 0) & (sampled > 0)
         raw = np.where(known, sampled - depth0, np.float32(0))
-        cost = _match_cost(grey0, grey1, motion, raw)
+        # A camera that moves carries everything along; only what differs from that speaks against a match.
+        shift = np.float32(np.median(raw[::4, ::4][known[::4, ::4]])) if known[::4, ::4].any() else np.float32(0)
+        cost = _match_cost(grey0, grey1, motion, raw - shift)
         _stop_what_rests((grey0, depth0), (grey1, depth1), motion, raw, cost)
-        usable = known & (np.abs(raw) <= MAX_MOTION_M) & ~landed_elsewhere(depth0, sampled)
+        usable = known & (np.abs(raw) <= MAX_MOTION_M)
+        if abs(shift) < CAMERA_RESTS_M:
+            usable &= ~landed_elsewhere(depth0, sampled)
         total = np.stack([*cv2.split(motion), smooth_depth_motion(raw, depth0, usable)])
-        return self._settle(total, cost, (known, usable), full)
+        return self._settle(total, cost, shift, (known, usable), full)
 
     def _search(self, coarse: tuple[Picture, Picture], factor: int, shape: tuple[int, ...]) -> np.ndarray:
         """(H, W, 2) float32 pixels of the full picture, in whole steps of ``factor``."""
@@ -120,6 +127,7 @@ class Starter:
         self,
         total: np.ndarray,
         cost: np.ndarray,
+        shift: np.float32,
         knowledge: tuple[np.ndarray, np.ndarray],
         full: tuple[Picture, Picture],
     ) -> Start:
@@ -136,7 +144,7 @@ class Starter:
             shape[0],
             self.threads,
             lambda a, b: occlusion.settle(
-                a, b, total, cost, refused, doubt, full[0], full[1], focal, looks, out, verdict
+                a, b, total, cost, refused, doubt, full[0], full[1], shift, focal, looks, out, verdict
             ),
         )
         return Start(out, verdict == occlusion.HIDDEN, verdict != occlusion.LONELY)
