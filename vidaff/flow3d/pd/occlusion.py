@@ -20,6 +20,8 @@ MARGIN = 1.0
 """Grey levels by which a rival must explain a place better."""
 APART_PX, APART = 1.5, 0.005
 """Rivals are pixels whose motions differ by more than this, and by this share of the larger side."""
+ALIKE = 0.015
+"""A pixel leaving the picture believes those of its surface that move as it does, up to this share of the side."""
 DIRECTIONS = 16
 """Directions in which a pixel looks for the rest of its surface."""
 SURFACE_M = 0.03
@@ -42,6 +44,7 @@ def settings() -> dict[str, float]:
         "margin": MARGIN,
         "apart_px": APART_PX,
         "apart": APART,
+        "alike": ALIKE,
         "directions": DIRECTIONS,
         "surface_m": SURFACE_M,
         "slope": SLOPE,
@@ -54,7 +57,7 @@ def settings() -> dict[str, float]:
 _MARGIN, _GOOD, _FRONT = np.float32(MARGIN), np.float32(GOOD_ENOUGH), np.float32(IN_FRONT_M)
 _WEIGHT, _FAR, _NO_DEPTH = np.float32(DEPTH_WEIGHT), np.float32(0.3), np.float32(3)
 _APART, _APART_SHARE, _NEAR, _SLOPE = np.float32(APART_PX), np.float32(APART), np.float32(SURFACE_M), np.float32(SLOPE)
-_HALF = np.float32(0.5)
+_HALF, _ALIKE = np.float32(0.5), np.float32(ALIKE)
 
 
 @kernel
@@ -133,6 +136,18 @@ def _surface_motion(y: int, x: int, total: Any, doubt: Any, depth: Any, slope: A
 
 
 @kernel
+def _like_minded(found: Any, count: int, u: Any, v: Any, alike: Any) -> int:
+    """Keep the motions within ``alike`` pixels of (u, v), or all if there are none; returns how many."""
+    kept = 0
+    for n in range(count):
+        if abs(found[0, n] - u) < alike and abs(found[1, n] - v) < alike:
+            for plane in range(3):
+                found[plane, kept], found[plane, n] = found[plane, n], found[plane, kept]
+            kept += 1
+    return kept if kept > 0 else count
+
+
+@kernel
 def _difference(y: int, x: int, ty: int, tx: int, grey0: Any, grey1: Any) -> Any:
     """Mean grey difference of the 5x5 windows around a pixel and a place."""
     height, width = grey0.shape
@@ -157,6 +172,7 @@ def settle(
     """
     height, width = cost.shape
     found, slope = np.empty((3, DIRECTIONS), np.float32), _SLOPE / focal
+    alike = _ALIKE * max(height, width)
     for y in range(first, last):
         out[:, y] = total[:, y]
         verdict[y, :] = SEEN
@@ -167,6 +183,10 @@ def settle(
             if count == 0:
                 verdict[y, x] = LONELY if refused[y, x] else SEEN
                 continue
+            own_u, own_v = total[0, y, x], total[1, y, x]
+            if not (0 <= _place(x, own_u) < width and 0 <= _place(y, own_v) < height):
+                # On its way out of the picture nothing contradicts a motion that its surface shares.
+                count = _like_minded(found, count, own_u, own_v, alike)
             u, v, w = np.median(found[0, :count]), np.median(found[1, :count]), np.median(found[2, :count])
             tx, ty, centre = _place(x, u), _place(y, v), frame0[1][y, x]
             choice = SURFACE if refused[y, x] else SEEN
