@@ -6,6 +6,7 @@ import os
 import struct
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidaff.errors import VidaffError
-from vidaff.io import read_depth_image, read_image, write_image
+from vidaff.io import read_depth_image, read_image, read_label_image, write_image
 from vidaff.media import BACKENDS, VideoWriter, open_depth, open_frames, paired
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -256,7 +257,7 @@ def test_what_is_no_depth_is_refused(tmp_path: Path, video: Path) -> None:
     write_image(tmp_path / "colour.png", shade(0))
     cases = {
         "flat.npy": r"\(T, H, W\)", "pickle.npy": "not readable as a NumPy array", "cut.npy": "not readable",
-        "less.npy": "not readable", "wide.pgm": "far too large",
+        "less.npy": "not readable", "wide.pgm": "pixels are refused",
         "bad.h5": "not a readable HDF5", "empty": "holds no depth frames", "colour.png": "16-bit",
         "nowhere": "no such file or folder", str(video): "videos lose it",
     }  # fmt: skip
@@ -328,8 +329,58 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # Damaged pictures
 
 
-@settings(max_examples=40, deadline=None)
-@given(data=st.data(), kind=st.sampled_from(["png", "jpg", "png16"]))
+def wide(kind: str) -> bytes:
+    """A small picture whose header promises 60000x60000 pixels."""
+    content = bytearray(cv2.imencode(f".{kind}", np.zeros((9, 11), np.uint8))[1].tobytes())
+    side, at = 60000, content.index
+    if kind == "png":
+        content[16:24] = struct.pack(">II", side, side)
+    elif kind == "jpg":
+        content[at(b"\xff\xc0") + 5 : at(b"\xff\xc0") + 9] = struct.pack(">HH", side, side)
+    elif kind == "bmp":
+        content[18:26] = struct.pack("<ii", side, side)
+    elif kind == "pgm":
+        content[: at(b"255")] = b"P5\n60000 60000\n"
+    else:  # tif: tags of type LONG
+        for tag in (256, 257):
+            start = content.index(struct.pack("<H", tag), int.from_bytes(content[4:8], "little"))
+            content[start : start + 12] = struct.pack("<HHII", tag, 4, 1, side)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "pgm", "tif"])
+def test_pictures_of_far_too_many_pixels_are_refused_by_their_header(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(wide(kind))
+    for read in (read_image, read_depth_image, read_label_image):
+        with pytest.raises(VidaffError, match=rf"x\.{kind}: .*more than 100000000 .*refused"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "ppm", "tif", "webp", "gif"])
+@pytest.mark.parametrize("type_", [np.uint8, np.uint16])
+def test_every_kind_of_picture_is_read(tmp_path: Path, kind: str, type_: type) -> None:
+    """16-bit colour TIFF among them, which Pillow cannot open."""
+    encoded = cv2.imencode(f".{kind}", np.full((9, 11, 3), 200, type_))[1]
+    (tmp_path / "x.png").write_bytes(np.asarray(encoded).tobytes())
+    assert read_image(tmp_path / "x.png").shape == (9, 11, 3)
+
+
+@backends
+def test_videos_and_arrays_have_the_same_limit(
+    video: Path, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with h5py.File(tmp_path / "wide.h5", "w") as file:
+        file.create_dataset("depth", (2, 60000, 60000), np.uint16, chunks=(1, 100, 100))
+    with pytest.raises(VidaffError, match="60000x60000 pixels"):
+        open_depth(tmp_path / "wide.h5")
+    monkeypatch.setattr("vidaff.io.MAX_IMAGE_PIXELS", 48 * 64 - 1)
+    with pytest.raises(VidaffError, match="64x48 pixels, more than"):
+        open_frames(video, backend=backend)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), kind=st.sampled_from(["png", "jpg", "png16", "bmp", "ppm", "tif"]))
 def test_damaged_pictures_read_whole_or_are_refused(data: st.DataObject, kind: str, tmp_path_factory: object) -> None:
     folder: Path = tmp_path_factory.mktemp("damage")  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)

@@ -1,8 +1,6 @@
-"""Metrics: numbers worked out by hand, the published scorer's numbers, merging, intervals."""
+"""Scores of sets: numbers worked out by hand, merging, intervals."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from vidaff.metrics import (
     confusion_matrix,
     scores_from_confusion,
     summarise,
-    weighted_f_measure,
 )
 
 
@@ -100,54 +97,6 @@ def test_scores_of_a_stack_equal_those_of_each() -> None:
     for index in range(4):
         for all_, one in zip(together, scores_from_confusion(stack[index]), strict=True):
             np.testing.assert_allclose(all_[index], one)
-
-
-def square(size: int = 40, low: int = 10, high: int = 30) -> np.ndarray:
-    mask = np.zeros((size, size), bool)
-    mask[low:high, low:high] = True
-    return mask
-
-
-def test_weighted_f_of_right_wrong_and_missing() -> None:
-    mask = square()
-    assert weighted_f_measure(mask, mask) == pytest.approx(1)
-    assert weighted_f_measure(np.zeros_like(mask), mask) == pytest.approx(0, abs=1e-9)
-    assert np.isnan(weighted_f_measure(mask, np.zeros_like(mask)))
-
-
-def test_weighted_f_forgives_near_errors_more_than_far_ones() -> None:
-    mask, near, far = square(60, 20, 40), square(60, 20, 40), square(60, 20, 40)
-    near[40, 20:40] = True
-    far[58, 20:40] = True
-    assert weighted_f_measure(far, mask) < weighted_f_measure(near, mask) < 1
-
-
-def test_weighted_f_beta_prefers_precision_below_one() -> None:
-    mask, partial = square(), square(high=20)  # precise, low recall
-    assert weighted_f_measure(partial, mask, beta2=0.3) > weighted_f_measure(partial, mask)
-
-
-@pytest.mark.parametrize("pred", [np.full((4, 4), 2.0), np.full((4, 4), np.nan), np.zeros((3, 4))])
-def test_weighted_f_refuses_bad_predictions(pred: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="pred"):
-        weighted_f_measure(pred, np.ones((4, 4), bool))
-
-
-@pytest.mark.real
-def test_weighted_f_of_real_iit_aff_predictions(shared_dir: Path) -> None:
-    from vidaff.io import read_label_image
-
-    scores = np.full((8, 9), np.nan)
-    paths = sorted((shared_dir / "data" / "iit_aff" / "gt_seg").glob("*.png"))
-    for row, path in enumerate(paths):
-        truth = read_label_image(path)
-        pred = read_label_image(path.parents[1] / "pred_seg" / path.name)
-        for index in range(9):
-            scores[row, index] = weighted_f_measure(pred == index + 1, truth == index + 1)
-    occurs = ~np.isnan(scores).all(axis=0)
-    means = np.nanmean(scores[:, occurs], axis=0)
-    assert means[list(np.flatnonzero(occurs)).index(6)] == pytest.approx(0.8706, abs=5e-5)  # pound
-    assert means.mean() == pytest.approx(0.8438, abs=5e-5)
 
 
 def outcomes(count: int, rate: float, seed: int = 0) -> list[ClipOutcome]:

@@ -99,6 +99,80 @@ def _wait_for_checkpoints(path, count):
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("micro", [[], ["train.micro_batch=2"]], ids=["whole batches", "micro-batches"])
+def test_a_time_limit_cuts_an_epoch_and_resuming_goes_on_with_its_rest(data, tmp_path, micro):
+    """Cut in the first epoch and in a later one; in the end the weights are those of a run in one go."""
+    same = ["train.schedule=constant", *micro]
+    at_once = "train.max_minutes=1e-6"
+    run(data, tmp_path / "whole", *same)
+    run(data, tmp_path / "cut", *same, at_once)
+    assert [int(row["epoch"]) for row in read_history(tmp_path / "cut")] == [0]
+    assert (tmp_path / "cut" / "best" / "model.safetensors").is_file()
+    assert batches_done(tmp_path / "cut") == (0, 2 if micro else 1)
+    run(data, tmp_path / "cut", *same, "train.epochs=2", resume=True)
+    # Minutes count over all sittings that have a limit; the one before had none.
+    run(data, tmp_path / "cut", *same, at_once, resume=True)
+    assert batches_done(tmp_path / "cut") == (2, 2 if micro else 1)
+    run(data, tmp_path / "cut", *same, resume=True)
+    for name in ("best/model.safetensors", "last/model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    whole, resumed = read_history(tmp_path / "whole"), read_history(tmp_path / "cut")
+    assert resumed[-1] == whole[-1]
+    assert [(row["epoch"], row["step"]) for row in resumed] == [(row["epoch"], row["step"]) for row in whole]
+
+
+def batches_done(out):
+    """Whole epochs, and batches of the next one, before the checkpoint that is resumed from."""
+    loops = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["loops"]["fit_loop"]
+    return (
+        loops["epoch_progress"]["current"]["processed"],
+        loops["epoch_loop.batch_progress"]["current"]["processed"],
+    )
+
+
+def test_a_rate_that_is_far_too_high_ends_in_one_line_and_leaves_no_checkpoint(data, tmp_path):
+    with pytest.raises(VidaffError, match=r"diverged: .* epoch 1, after optimiser step \d+; lower train.lr") as caught:
+        run(data, tmp_path / "run", "train.lr=1e30", "train.epochs=2")
+    assert "\n" not in str(caught.value)
+    assert not [path for name in ("checkpoints", "last", "best") for path in (tmp_path / "run" / name).glob("*")]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "val_every", "cut", "said"),
+    [
+        ("loss", 1, [], "the loss is"),
+        ("weights", 1, [], "the network's output is"),
+        ("weights", 3, [], r"model\.\S+ is"),
+        ("weights", 1, ["train.max_minutes=1e-6"], r"model\.\S+ is"),
+    ],
+)
+def test_a_training_that_diverges_keeps_the_last_good_epoch(data, tmp_path, monkeypatch, spoiled, val_every, cut, said):
+    out = tmp_path / "run"
+    run(data, out, "train.epochs=1", "train.static_share=0")
+    files = [out / "checkpoints" / "last.ckpt", out / "last" / "model.safetensors", out / "best" / "model.safetensors"]
+    kept = [file.read_bytes() for file in files]
+
+    def spoil(module, values, count):
+        """Called between a step's loss and its way back."""
+        if module.trainer.is_last_batch or module.recipe.train.max_minutes:
+            target = values["train/video_loss"] if spoiled == "loss" else next(module.parameters())
+            target.data.fill_(float("nan"))
+
+    monkeypatch.setattr("vidaff.training.module.VideoModule._log", spoil)
+    with pytest.raises(VidaffError, match=f"diverged: {said} not finite in epoch 2"):
+        run(data, out, "train.epochs=2", "train.static_share=0", f"train.val_every={val_every}", *cut, resume=True)
+    assert [file.read_bytes() for file in files] == kept
+
+
+def test_denormal_numbers_are_back_after_training(data, tmp_path):
+    tiny = torch.tensor([1e-40])
+    run(data, tmp_path / "run", "train.epochs=1")
+    assert tiny.mul(1).item() > 0
+    with pytest.raises(VidaffError):
+        run(data, tmp_path / "run")
+    assert tiny.mul(1).item() > 0
+
+
 def test_micro_batches_make_the_same_first_step(data, tmp_path):
     same = ["train.epochs=1", "train.pretrain_epochs=0", "train.static_share=0", "train.drop_first=0"]
     same += ["train.flip=false", "train.colour_jitter=0", "train.background_weight=1", "train.balance_classes=0"]

@@ -98,7 +98,13 @@ class TrainSettings(Settings):
 
     epochs: int = Field(200, ge=1)
     batch_size: int = Field(2, ge=1, description="clips in one optimiser step, over all processes (global batch)")
-    micro_batch: int | None = Field(None, ge=1, description="clips per forward pass; smaller ones are accumulated")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="clips per forward pass and process; the passes of a step are averaged with equal shares. That "
+        "equals the whole batch where every clip counts alike; with class weights, Dice, ignored pixels or unknown "
+        "actions each pass divides by its own sum, which is close but not equal",
+    )
     clip_length: int = Field(10, ge=1, description="frames kept at the end of every clip")
     drop_first: int = Field(
         0, ge=0, description="leave out up to this many first frames of the kept ones, drawn anew for every step"
@@ -138,7 +144,7 @@ class TrainSettings(Settings):
     val_limit: int | None = Field(None, ge=1, description="clips per validation, all when empty")
     select: Literal["iou", "last"] = Field("iou", description="which epoch is exported as best")
     max_minutes: float | None = Field(
-        None, gt=0, le=1e6, description="stop at the end of the step that passes this time"
+        None, gt=0, le=1e6, description="stop at the end of the step that passes this time, over all sittings of a run"
     )
     cache: bool = Field(False, description="keep the prepared clips in memory")
     workers: int = Field(1, ge=0, description="loader processes, used when the clips are not cached")

@@ -18,7 +18,7 @@ def default_data(
     clips_train: int = TRAIN_CLIPS,
     clips_val: int = VAL_CLIPS,
     seed: int = 0,
-    flow: str = "dis",
+    flow: str = "pd-dis",
     workers: int = 2,
     progress: bool = True,
 ) -> Path:

@@ -1,7 +1,7 @@
 """Depth from a single colour picture, by a transformers model that the user names. Nothing is fetched unasked.
 
-Any model of transformers' depth-estimation task works: a local folder, a model already in the local cache, or, as the
-user named it, a hub id that is then downloaded once.
+Any model of transformers' depth-estimation task works: a local folder, a model already in the local cache, or a hub
+id, which is then downloaded once: to name it is to ask for it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidaff.errors import VidaffError
+from vidaff.errors import VidaffError, first_line
+from vidaff.hub import ask_hub, is_hub_id
 
 METRIC_KINDS = ("zoedepth", "depth_pro", "glpn")
 """Model types whose output is metres; the others say so in their configuration or give relative inverse depth."""
 NEAR_M, FAR_M = 0.1, 10.0
+LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
+"""What transformers raises for names it does not know, foreign models and damaged files."""
 
 
 class DepthEstimator:
@@ -72,22 +75,33 @@ class DepthEstimator:
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    """Processor and model: local files first; the hub only for a name that is neither a folder nor cached."""
+    """Processor and model: local files first; the hub only for a hub id of which there are none."""
+    try:
+        return _from_pretrained(name, local_files_only=True)
+    except LOAD_ERRORS as error:
+        if Path(name).exists():
+            raise _not_loaded(name, first_line(error)) from error
+    if not is_hub_id(name):
+        raise _not_loaded(name, "no such folder, and nothing of that name in the local cache")
+    try:
+        ask_hub(name)
+        return _from_pretrained(name)
+    except VidaffError as error:
+        raise VidaffError(f"depth model {error}") from error
+    except LOAD_ERRORS as error:
+        raise _not_loaded(name, first_line(error)) from error
+
+
+def _from_pretrained(name: str, **options: Any) -> tuple[Any, Any]:
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
-    attempts: list[dict[str, Any]] = [{"local_files_only": True}]
-    if not Path(name).exists():
-        attempts.append({})
-    reason = ""
-    for options in attempts:
-        try:
-            # Code that a repository brings along is never run, and weights are read as safetensors only.
-            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **options)
-            model = AutoModelForDepthEstimation.from_pretrained(
-                name, trust_remote_code=False, use_safetensors=True, **options
-            )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        else:
-            return processor, model
-    raise VidaffError(f"depth model {name!r} cannot be loaded ({reason}); name a folder or hub id of a depth estimator")
+    # Code that a repository brings along is never run, and weights are read as safetensors only.
+    safe = {"trust_remote_code": False, **options}
+    processor = AutoImageProcessor.from_pretrained(name, **safe)
+    return processor, AutoModelForDepthEstimation.from_pretrained(name, use_safetensors=True, **safe)
+
+
+def _not_loaded(name: str, reason: str) -> VidaffError:
+    return VidaffError(
+        f"depth model {name!r} cannot be loaded ({reason}); name a folder or hub id (owner/name) of a depth estimator"
+    )

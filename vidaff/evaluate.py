@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +95,7 @@ def evaluate(
     out: str | Path | None = None,
     overwrite: bool = False,
     zero_flow: bool = False,
+    any_flow: bool = False,
     device: str = "auto",
     batch_size: int = 8,
     limit: int | None = None,
@@ -113,13 +113,15 @@ def evaluate(
         out: new folder for results.md, .json, .csv, confusion.png, best.png, worst.png; None writes nothing.
         overwrite: write into ``out`` even if it holds files.
         zero_flow: feed zero flow in ``video`` mode too, a static baseline of the flow stream.
+        any_flow: accept stored flow that was computed in another way than the model's training data.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` ...
         batch_size: clips in one forward pass; the scores do not depend on it.
         limit: only the first clips.
         progress: show a progress bar.
 
     Raises:
-        VidaffError: unknown mode, missing checkpoint or data, clips without labels, ``out`` that holds files.
+        VidaffError: unknown mode, missing checkpoint or data, clips without labels, stored flow of another kind,
+            ``out`` that holds files.
 
     Source: Thermos et al., ICASSP 2020, section 4.2.
     """
@@ -128,6 +130,8 @@ def evaluate(
     clips = data if isinstance(data, ClipDataset) else open_split(dataset, data, split, loaded)
     if not len(clips):
         raise VidaffError(f"{data}: split {split!r} holds no clip")
+    if mode == "video" and not zero_flow and not any_flow:
+        check_stored_flow(loaded, clips, str(data) if isinstance(data, str | Path) else "the data")
     folder = _prepare_out(out, overwrite)
     runner = Runner(loaded, device=device, static=mode == "static", zero_flow=zero_flow)
     count = min(len(clips), limit or len(clips))
@@ -145,6 +149,25 @@ def evaluate(
 
         write_results(result, folder)
     return result
+
+
+def check_stored_flow(checkpoint: Checkpoint, clips: ClipDataset, where: str) -> None:
+    """Refuse a prepared file whose flow was made in another way than that of the model's training data.
+
+    Raises :class:`VidaffError`. A file without flow is welcome: flow is then computed as the model needs it.
+    """
+    if checkpoint.recipe.model.second_stream != "flow3d":
+        return
+    stored, trained = getattr(clips, "settings", {}), checkpoint.info
+    method, wanted = stored.get("flow"), trained.get("flow_method")
+    if method in (None, "none") or wanted in (None, "none"):
+        return
+    cure = f"prepare it again with --flow {wanted}, or pass --any-flow to score the model on it nevertheless"
+    if method != wanted:
+        raise VidaffError(f"{where}: holds flow by {method!r}, but the model was trained with {wanted!r}; {cure}")
+    numbers = trained.get("flow_settings")
+    if numbers is not None and numbers != stored.get("flow_settings"):
+        raise VidaffError(f"{where}: holds flow by {method!r} with other settings than the training data; {cure}")
 
 
 def open_split(dataset: str, data: str | Path, split: str, checkpoint: Checkpoint) -> ClipDataset:
@@ -329,8 +352,7 @@ def _prepare_out(out: str | Path | None, overwrite: bool) -> Path | None:
 
 
 def _tracked(items: Iterable[ClipPrediction], total: int, text: str, show: bool) -> Iterator[ClipPrediction]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from vidaff.progress import progress_bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not show, transient=True) if show else nullcontext() as bar:
-        yield from items if bar is None else bar.track(items, total=total, description=text)
+    with progress_bar(shown=show) as bar:
+        yield from bar.track(items, total=total, description=text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from vidaff.errors import VidaffError
 MAX_JSON_BYTES = 64 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_IMAGE_PIXELS = 100_000_000
+PICTURE_FORMATS = ("JPEG", "BMP", "PPM", "WEBP", "GIF", "AVIF", "JPEG2000")
+"""Formats, besides PNG and TIFF, whose size Pillow reads and whose pixels OpenCV decodes."""
 
 
 @contextlib.contextmanager
@@ -124,23 +128,59 @@ def _decode(path: str | Path, flags: int) -> np.ndarray:
     _check_picture(path, data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except (cv2.error, MemoryError) as error:  # sizes beyond what OpenCV takes, in formats that are not looked into
-        raise VidaffError(f"{path}: not a readable picture (its header is damaged, or it is far too large)") from error
+    except (cv2.error, MemoryError) as error:
+        raise VidaffError(f"{path}: not a readable picture (its header is damaged)") from error
     if image is None:
         raise VidaffError(f"{path}: not a readable picture (empty, truncated or of an unknown format)")
     return image
 
 
+def check_pixels(name: str | Path, width: int, height: int) -> None:
+    """Raise :class:`VidaffError` when a picture of that size would take more memory than any camera's."""
+    if width * height > MAX_IMAGE_PIXELS:
+        raise VidaffError(f"{name}: {width}x{height} pixels, more than {MAX_IMAGE_PIXELS} are refused")
+
+
 def _check_picture(path: Path, data: bytes) -> None:
-    """Refuse what OpenCV would silently half-decode (truncated PNG and JPEG) or blow up on (huge sizes)."""
+    """Refuse what OpenCV would silently half-decode (truncated PNG and JPEG) or blow up on (huge sizes).
+
+    A JPEG that lost its second half but ends with an end marker passes: neither OpenCV nor Pillow tells of the
+    pixels that they make up then, and to count the coded blocks is to decode the file.
+    """
     if data.startswith(b"\x89PNG") and b"IEND" not in data[-16:]:
         raise VidaffError(f"{path}: truncated PNG (no end marker)")
     if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]:
         raise VidaffError(f"{path}: truncated JPEG (no end marker)")
-    if data.startswith(b"\x89PNG") and len(data) >= 24:
-        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        if width * height > MAX_IMAGE_PIXELS:
-            raise VidaffError(f"{path}: {width}x{height} pixels, more than {MAX_IMAGE_PIXELS} are refused")
+    check_pixels(path, *_picture_size(path, data))
+
+
+def _picture_size(path: Path, data: bytes) -> tuple[int, int]:
+    """Width and height by a picture's header; raise :class:`VidaffError` when there is none that can be read."""
+    from PIL import Image
+
+    if data.startswith(b"\x89PNG"):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's limit, and of damage that the decoder reports
+            if data.startswith((b"II*\0", b"MM\0*")):
+                return _tiff_size(data)
+            return Image.open(io.BytesIO(data), formats=PICTURE_FORMATS).size
+    except Image.DecompressionBombError as error:  # which says no size; Pillow's limit is above ours
+        raise VidaffError(f"{path}: more than {MAX_IMAGE_PIXELS} pixels are refused") from error
+    except Exception as error:  # damaged headers raise almost anything
+        raise VidaffError(f"{path}: not a readable picture (empty, truncated or of an unknown format)") from error
+
+
+def _tiff_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF's first page. Its directory says it for pixel types that Pillow cannot open, too."""
+    from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
+
+    file = io.BytesIO(data)
+    directory = ImageFileDirectory_v2(file.read(8))
+    file.seek(directory.next)
+    directory.load(file)
+    return int(directory[IMAGEWIDTH]), int(directory[IMAGELENGTH])
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

@@ -31,9 +31,10 @@ from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
 from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
 from vidaff.frames import FrameError, check_depth, check_rgb, default_intrinsics, enlarge_labels, wxh
+from vidaff.hub import hub_folder, is_hub_id
 from vidaff.models.video import StreamState, VideoAffordanceNet, VideoOutput
 from vidaff.models.video.inputs import InputCoder
-from vidaff.weights import flow_method, load_checkpoint, save_checkpoint
+from vidaff.weights import CHECKPOINT_FILES, flow_method, load_checkpoint, save_checkpoint
 
 PRECISIONS = ("auto", "fp32", "bf16")
 LARGE_NETWORK = 5_000_000
@@ -132,15 +133,17 @@ class VideoSegmenter(
         """Load a checkpoint: a folder or file, a shipped name ("small"), or a Hugging Face hub id ("owner/name").
 
         ``options`` are those of the constructor. Nothing is downloaded for local checkpoints; of a hub repository
-        only ``config.json`` and ``model.safetensors`` are fetched.
+        only ``config.json`` and ``model.safetensors`` are fetched, once: ``force_download`` looks for newer ones.
 
         Raises:
             VidaffError: nothing of that name, a damaged file, or one that could run code when loaded.
         """
         source = str(pretrained_model_name_or_path)
-        if not Path(source).exists() and _is_hub_id(source):
-            download = {"cache_dir": cache_dir, "token": token, "force_download": force_download}
-            source = _hub_folder(source, revision=revision, local_files_only=local_files_only, **download)
+        if not Path(source).exists() and is_hub_id(source):
+            source = hub_folder(
+                source, CHECKPOINT_FILES, revision=revision, cache_dir=cache_dir, token=token,
+                force_download=force_download, local_files_only=local_files_only,
+            )  # fmt: skip
         checkpoint = load_checkpoint(source)
         return cls(checkpoint.model, checkpoint.recipe, checkpoint.info, **options)
 
@@ -328,22 +331,3 @@ def _has_bf16_tiles() -> bool:
     """
     asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(asked and asked())
-
-
-def _is_hub_id(name: str) -> bool:
-    """``owner/name``; a mistyped path whose folder exists here is not one, so that nothing is asked of the network."""
-    parts = name.split("/")
-    return len(parts) == 2 and all(parts) and not name.startswith((".", "~")) and not Path(parts[0]).exists()
-
-
-def _hub_folder(repo_id: str, **options: Any) -> str:
-    """Fetch configuration and weights of a hub repository; returns the local folder that holds both."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    files = ["config.json", "model.safetensors"]
-    try:
-        return str(snapshot_download(repo_id, allow_patterns=files, **options))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise VidaffError(f"{repo_id}: no such file or folder, and not to be had from the hub ({reason})") from error

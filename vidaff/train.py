@@ -6,7 +6,8 @@ import logging
 import os
 import shutil
 import warnings
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ from vidaff.errors import VidaffError
 from vidaff.io import prepare_output_dir, write_text
 from vidaff.predict import pick_device
 from vidaff.training.batches import ClipStore, accumulation, optimiser_steps, train_loader, val_loader
-from vidaff.training.callbacks import AtomicCheckpointIO, Export, Pictures, checkpoint_callbacks
+from vidaff.training.callbacks import (
+    AtomicCheckpointIO,
+    Export,
+    FiniteGuard,
+    Pictures,
+    TimeLimit,
+    checkpoint_callbacks,
+    last_checkpoint,
+)
 from vidaff.training.history import next_sitting, write_history
 from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
@@ -51,12 +60,33 @@ class ClipData(L.LightningDataModule):
             epoch=trainer.current_epoch,
             rank=trainer.global_rank,
             world=trainer.world_size,
+            done=self._batches_done(trainer),
         )
+
+    def _batches_done(self, trainer: L.Trainer) -> int:
+        """Batches of the current epoch before the checkpoint that is resumed; 0 where an epoch begins."""
+        loop = trainer.fit_loop
+        # The last of them has begun ("ready"), and is not counted as completed: the checkpoint was written within it.
+        return loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
 
     def val_dataloader(self) -> Any:
         return val_loader(self.val_store, self.recipe)
 
 
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Gradients that fade through the recurrence become denormals, which made a CPU step 2.8 times slower.
+
+    Begun before the first parallel work, because threads take the setting over when they are started.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@_denormals_flushed()
 def train(
     recipe: Recipe,
     data: str | Path,
@@ -82,11 +112,8 @@ def train(
         progress: show a progress bar.
 
     Raises:
-        VidaffError: unusable data, recipe or folder; see the message.
+        VidaffError: unusable data, recipe or folder, or a training that diverged; see the message.
     """
-    # Gradients that fade through the recurrence become denormals, which made a CPU step 2.8 times slower. Set before
-    # the first parallel work, because threads take the setting over when they are started.
-    torch.set_flush_denormal(True)
     world, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     # The first process may have written there already when another one looks.
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not first)
@@ -99,7 +126,7 @@ def train(
     settings = recipe.train
     stores = [ClipStore(s, clip_length=settings.clip_length, cache=settings.cache) for s in (train_set, val_set)]
     for store in stores:
-        store.fill()
+        store.fill(progress=progress)
     module = _build_module(recipe, stores[0], data)
     if first:
         write_text(out / "recipe.yaml", dump_recipe(recipe))
@@ -108,9 +135,11 @@ def train(
             shutil.rmtree(out / "logs", ignore_errors=True)
     _quiet_lightning()
     trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
-    trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
-    if first:
-        write_history(out)
+    try:
+        trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
+    finally:
+        if first:
+            write_history(out)
     if trainer.interrupted:
         raise KeyboardInterrupt
     return out / "best"
@@ -178,12 +207,14 @@ def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoMo
         frequencies = class_frequencies(masks, recipe.model.num_classes)
         weights = class_weights(frequencies, background=settings.background_weight, balance=settings.balance_classes)
         prior = torch.from_numpy(frequencies.astype(np.float32)) if settings.prior_bias else None
+    data_settings = getattr(store.dataset, "settings", {})
     info = {
         "vidaff": __version__,
         "classes": [*AFFORDANCES, "background"],
         "data": Path(data).name,
         "train_clips": len(store),
-        "flow_method": getattr(store.dataset, "settings", {}).get("flow", "none"),
+        "flow_method": data_settings.get("flow", "none"),
+        "flow_settings": data_settings.get("flow_settings"),
     }
     return VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
 
@@ -191,7 +222,9 @@ def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoMo
 def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: str, progress: bool) -> L.Trainer:
     settings = recipe.train
     sitting = next_sitting(out)
-    callbacks: list[Callback] = [*checkpoint_callbacks(out / "checkpoints"), Export(out), Pictures(out, val)]
+    callbacks: list[Callback] = [FiniteGuard(), Export(out), Pictures(out, val), *checkpoint_callbacks(out)]
+    if settings.max_minutes is not None:
+        callbacks.append(TimeLimit(settings.max_minutes, out))
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=1))
     return L.Trainer(
@@ -203,7 +236,6 @@ def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: s
         strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         max_epochs=settings.epochs,
-        max_time=None if settings.max_minutes is None else timedelta(minutes=settings.max_minutes),
         accumulate_grad_batches=accumulation(recipe, world=world),
         gradient_clip_val=settings.clip_grad or None,
         check_val_every_n_epoch=settings.val_every,
@@ -221,7 +253,7 @@ def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: s
 
 def _resume_point(recipe: Recipe, out: Path) -> str | None:
     """The last checkpoint in ``out``, None when there is none yet; refuses one made with other settings."""
-    last = out / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(out)
     if not last.is_file():
         return None
     stored = load_torch_file(last).get("hyper_parameters", {}).get("recipe")

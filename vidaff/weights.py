@@ -27,6 +27,8 @@ from vidaff.models.video import VideoAffordanceNet, build_video_model
 
 FORMAT = "vidaff-video"
 VERSION = 1
+CHECKPOINT_FILES = ("config.json", "model.safetensors")
+"""What a checkpoint folder holds."""
 SHIPPED = {"small": "sor3d-aff-small"}
 """Short name -> folder in ``vidaff/weights``; each folder's README is the record of how it was made."""
 
@@ -43,13 +45,13 @@ class Checkpoint:
 def flow_method(recipe: Recipe, info: Mapping[str, Any]) -> str:
     """Flow that a model's second stream must be fed: ``none``, ``dis2d``, or the method of its training data.
 
-    A model trained with the ground truth of rendered clips gets ``dis``: live frames bring no ground truth.
+    A model trained with the ground truth of rendered clips gets ``pd-dis``: live frames bring no ground truth.
     """
     stream = recipe.model.second_stream
     if stream != "flow3d":
         return "none" if stream == "none" else "dis2d"
-    trained = str(info.get("flow_method", "dis"))
-    return "dis" if trained in ("exact", "none") else trained
+    trained = str(info.get("flow_method", "pd-dis"))
+    return "pd-dis" if trained in ("exact", "none") else trained
 
 
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:

@@ -72,6 +72,16 @@ def test_the_program_ends_with_2_and_one_line(tmp_path: Path) -> None:
     assert result.stderr.strip() == f"Error: {tmp_path / 'no'}: no such folder"
 
 
+def test_a_file_where_a_folder_belongs_is_told_from_nothing(tmp_path: Path) -> None:
+    (tmp_path / "clips.h5").write_bytes(b"")
+    for arguments in (("check", "sor3d-aff"), ("prepare", "own-clips")):
+        rest = [tmp_path / "out.h5"] if arguments[0] == "prepare" else []
+        with pytest.raises(VidaffError, match=r"clips\.h5: is a file; .* vidaff data info FILE"):
+            run(*arguments, tmp_path / "clips.h5", *rest)
+        with pytest.raises(VidaffError, match="no such folder"):
+            run(*arguments, tmp_path / "nothing", *rest)
+
+
 @pytest.mark.parametrize("arguments", [("--geometry", "aligned"), ("--size", "abc"), ("--centre-crop", "300")])
 def test_options_that_do_not_go_together(tree: Path, tmp_path: Path, arguments: tuple[str, str]) -> None:
     with pytest.raises(VidaffError):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from io import FileIO
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -79,7 +84,7 @@ def test_prepared_clips_equal_the_tree(tree: Path, prepared: Path) -> None:
 
 def test_the_stored_flow_is_that_of_a_stream(tree: Path, prepared: Path) -> None:
     clip = PreparedClips(prepared, "train").read(0)
-    assert np.array_equal(compute_flow(replace(clip, flow=None), "dis"), clip.flow)  # type: ignore[arg-type]
+    assert np.array_equal(compute_flow(replace(clip, flow=None), "pd-dis"), clip.flow)  # type: ignore[arg-type]
 
 
 def test_computed_flow_finds_the_motion(tmp_path: Path) -> None:
@@ -101,7 +106,7 @@ def test_exact_flow_and_no_flow(tree: Path, tmp_path: Path) -> None:
 def test_the_settings_are_kept_in_the_file(prepared: Path) -> None:
     clips = PreparedClips(prepared, "train")
     assert clips.size == (16, 24) and clips.fps == 10 and clips.dataset == "sor3d-aff"
-    assert clips.settings["flow"] == "dis" and clips.settings["flow_settings"]["method"] == "dis"
+    assert clips.settings["flow"] == "pd-dis" and clips.settings["flow_settings"]["method"] == "pd-dis"
 
 
 def test_two_workers_write_the_same(tree: Path, prepared: Path, tmp_path: Path) -> None:
@@ -168,12 +173,61 @@ def test_a_full_disk_is_one_line(tree: Path, tmp_path: Path, monkeypatch: pytest
         prepare(tree, tmp_path / "c.h5")
 
 
-def test_a_disk_too_full_to_join_keeps_the_parts(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "c.h5"
+def prepare_parts(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the joining, for which the disk seems to be too full."""
     with monkeypatch.context() as patch, pytest.raises(VidaffError, match="free some space and continue with --resume"):
         patch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
         prepare(tree, out)
+
+
+def test_a_disk_too_full_to_join_keeps_the_parts(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "c.h5"
+    prepare_parts(tree, out, monkeypatch)
     assert not out.exists()
+    prepare(tree, out, resume=True)
+    assert len(PreparedClips(out, "train")) == 3
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+from vidaff.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_disk_that_fills_up_while_joining_is_one_line(
+    tree: Path, prepared: Path, tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own: HDF5 would crash at its end. A limit for the size of files stands for the disk."""
+    out, limit = tmp_path / "c.h5", int(share * prepared.stat().st_size)
+    prepare_parts(tree, out, monkeypatch)
+    arguments = ["data", "prepare", "sor3d-aff", tree, out, "--size", "16x24", "--workers", "1", "--resume"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(limit), *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"Error: cannot write .*c\.h5: .*File too large; free some space .*--resume\n", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.h5.parts"]
+    prepare(tree, out, resume=True)
+    assert len(PreparedClips(out, "train")) == 3
+
+
+def test_ctrl_c_while_joining_leaves_the_parts(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes in the middle of a write, where HDF5 would take it for a failed one."""
+
+    class Interrupted(FileIO):
+        def write(self, data: object) -> int:
+            if self.tell() > 20_000:
+                signal.raise_signal(signal.SIGINT)
+            return super().write(data)  # type: ignore[arg-type]
+
+    out = tmp_path / "c.h5"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "open", lambda path, mode, buffering: Interrupted(path, "r+"), raising=False)
+        prepare(tree, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.h5.parts"]
     prepare(tree, out, resume=True)
     assert len(PreparedClips(out, "train")) == 3
 

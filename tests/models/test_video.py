@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidaff.config import InputSettings, ModelSettings
+from vidaff.flow3d.store import INVALID
 from vidaff.models.video import build_video_model
-from vidaff.models.video.inputs import FLOW_INVALID, InputCoder
+from vidaff.models.video.inputs import InputCoder
 
 VARIANTS = {
     "paper": {},
@@ -145,7 +146,7 @@ def test_missing_depth_stays_zero_and_is_never_averaged_in():
 def test_no_motion_is_zero_and_direction_survives_the_signed_code():
     rgb = torch.zeros(1, 1, 16, 16, 3, dtype=torch.uint8)
     flow = torch.zeros(1, 1, 16, 16, 3, dtype=torch.int16)
-    flow[..., 0, 0, :] = FLOW_INVALID
+    flow[..., 0, 0, :] = INVALID
     flow[..., 1, 1, 0] = -500  # 5 cm to the left
     _, signed = coder()(rgb, None, flow)
     _, absolute = coder(flow_coding="abs")(rgb, None, flow)

@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vidaff.config import TrainSettings
-from vidaff.models.video.inputs import FLOW_INVALID
+from vidaff.flow3d.store import INVALID
 from vidaff.training.augment import augment, last_frame, step_generator, without_first_frames
 
 EVERYTHING = TrainSettings(
@@ -19,7 +19,7 @@ def a_batch(count=64, time=3, size=4, device="cpu"):
     """Pixel (0, 0) has neither depth nor flow; pixel (0, 1) moves by (5, 3, 1) mm in the last frame."""
     flow = torch.zeros(count, time, size, size, 3, dtype=torch.int16, device=device)
     flow[:, -1, 0, 1] = torch.tensor([50, 30, 10], dtype=torch.int16)
-    flow[:, :, 0, 0] = FLOW_INVALID
+    flow[:, :, 0, 0] = INVALID
     depth = torch.full((count, time, size, size), 700, dtype=torch.int32, device=device)
     depth[:, :, 0, 0] = 0
     mask = torch.full((count, size, size), 9, dtype=torch.uint8, device=device)
@@ -38,7 +38,7 @@ def test_mirroring_moves_every_picture_and_turns_the_x_motion():
         assert torch.equal(after[key][mirrored], kept[key][mirrored].flip(2))
     assert (after["depth"][mirrored][:, :, 0, 3] == 0).all()
     assert (after["flow"][mirrored][:, -1, 0, 2] == torch.tensor([-50, 30, 10])).all()
-    assert (after["flow"][mirrored][:, :, 0, 3] == FLOW_INVALID).all()
+    assert (after["flow"][mirrored][:, :, 0, 3] == INVALID).all()
     for key, value in kept.items():
         assert torch.equal(after[key][~mirrored], value[~mirrored])
         assert torch.equal(before[key], value), "the caller's batch was changed"
@@ -49,8 +49,8 @@ def test_missing_values_stay_missing_and_present_ones_present():
     assert (after["depth"][:, :, 0, 0] == 0).all()
     assert (after["depth"][:, :, 1:] > 0).all()
     assert after["depth"][:, 0, 1, 1].unique().numel() > 32
-    assert (after["flow"][:, :, 0, 0] == FLOW_INVALID).all()
-    assert (after["flow"][:, :, 1:] != FLOW_INVALID).all()
+    assert (after["flow"][:, :, 0, 0] == INVALID).all()
+    assert (after["flow"][:, :, 1:] != INVALID).all()
 
 
 @pytest.mark.parametrize(("key", "setting"), [("flow", "flow_dropout"), ("depth", "depth_dropout")])
@@ -80,7 +80,7 @@ def test_cut_clips_begin_without_motion():
     batch = a_batch(count=2)
     later = without_first_frames(batch, 2)
     assert later["rgb"].shape[1] == later["flow"].shape[1] == 1
-    assert set(later["flow"].unique().tolist()) == {0, FLOW_INVALID}
+    assert set(later["flow"].unique().tolist()) == {0, INVALID}
     assert (batch["flow"][:, -1, 0, 1, 0] == 50).all()
     still = last_frame(batch)
     assert "flow" not in still

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import io
 import os
@@ -67,12 +68,28 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
+def _unraisable(failure: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C within a destructor would be lost there; it is sent again when the destructor is over."""
+    if isinstance(failure.exc_value, KeyboardInterrupt):
+        threading.Timer(0.01, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(failure)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: compiled modules say "initialization failed" when it meets their import."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def main() -> NoReturn:
     """Entry point of the ``vidaff`` command: user errors in one line with exit code 2, Ctrl-C with 130."""
     # Idle OpenMP threads that spin take the cores from video coding and from other programs: on a busy machine that
     # made inference ten times slower. It is read when torch is loaded, so it is set before any verb.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threading.excepthook = _thread_failed
+    sys.unraisablehook = _unraisable
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text that a terminal can show
@@ -98,4 +115,9 @@ def main() -> NoReturn:
     except MemoryError:
         click.echo("Error: not enough memory; take smaller inputs or batches", err=True)
         code = 2
+    except Exception as error:
+        if not _was_interrupted(error):
+            raise
+        click.echo("interrupted", err=True)
+        os._exit(130)  # a compiled module that is half loaded breaks the orderly end of the program
     sys.exit(code if isinstance(code, int) else 0)

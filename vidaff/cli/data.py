@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vidaff.cli.options import PATH
 from vidaff.datasets import DATASETS
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _NAME = click.Choice(sorted(DATASETS))
 _SHOWN = 100
 """Findings in the table; a set with one fault in every recording would hide the counts below it."""
-_FOLDER = click.Path(path_type=Path)
 
 
 @click.group(name="data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,19 +35,19 @@ def command() -> None:
 
 @command.command()
 @click.argument("dataset", type=_NAME)
-@click.argument("root", type=_FOLDER)
-@click.argument("out", type=_FOLDER)
+@click.argument("root", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--size", default="96", show_default=True, help="Stored size: 96, or 240x320 (height x width).")
 @click.option("--fps", type=float, default=10.0, show_default=True, help="Frames a second; 0 keeps all frames.")
 @click.option(
     "--geometry", type=click.Choice(["resize", "crop", "aligned"]), default="resize", show_default=True,
     help="Whole picture, the authors' window, or colour mapped to the depth grid (needs --calibration).",
 )  # fmt: skip
-@click.option("--calibration", type=_FOLDER, help="YAML file with the colour and depth cameras, for 'aligned'.")
+@click.option("--calibration", type=PATH, help="YAML file with the colour and depth cameras, for 'aligned'.")
 @click.option("--centre-crop", type=int, help="With 'aligned': side of the centre square of the depth grid, e.g. 300.")
 @click.option(
-    "--flow", default="dis", show_default=True, metavar="METHOD",
-    help="Scene flow to store: dis or dis-still (need depth), dis2d, exact (truth of rendered clips), none.",
+    "--flow", default="pd-dis", show_default=True, metavar="METHOD",
+    help="Scene flow to store: pd-dis, pd, dis, dis-still (need depth), dis2d, exact (truth of rendered clips), none.",
 )  # fmt: skip
 @click.option("--clip-length", type=int, help="Keep this many last frames.  [default: all]")
 @click.option(
@@ -81,18 +81,17 @@ def prepare(
 
 @command.command()
 @click.argument("dataset", type=_NAME)
-@click.argument("root", type=_FOLDER)
+@click.argument("root", type=PATH)
 @click.option("--quick", is_flag=True, help="Decode only the first and the last frame of each recording.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def check(ctx: click.Context, dataset: str, root: Path, quick: bool, workers: int, as_json: bool) -> None:
     """List what is wrong with DATASET under ROOT; exit code 1 when something is."""
-    from rich.progress import Progress
-
     from vidaff.datasets.check import check_dataset
+    from vidaff.progress import progress_bar
 
-    with Progress(disable=as_json, transient=True) as bar:
+    with progress_bar(shown=not as_json) as bar:
         task = bar.add_task("checking", total=None)
         report = check_dataset(
             dataset, root, workers=workers, quick=quick, tick=lambda total: bar.update(task, advance=1, total=total)
@@ -126,7 +125,7 @@ def _print_report(report: Report) -> None:
 
 
 @command.command()
-@click.argument("path", type=_FOLDER)
+@click.argument("path", type=PATH)
 @click.option("--dataset", type=_NAME, default="sor3d-aff", show_default=True, help="Layout, when PATH is a folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def info(path: Path, dataset: str, as_json: bool) -> None:

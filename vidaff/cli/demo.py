@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from vidaff.cli.options import FiniteRange
+from vidaff.cli.options import NAME, PATH, FiniteRange
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("runs/demo"),
     show_default=True,
     help="Folder for everything.",
@@ -36,7 +36,9 @@ from vidaff.cli.options import FiniteRange
     show_default=True,
     help="Time for the tiny model that is trained from scratch.",
 )
-@click.option("--checkpoint", default="small", show_default=True, help="Trained model to show: shipped name or path.")
+@click.option(
+    "--checkpoint", default="small", type=NAME, show_default=True, help="Trained model to show: shipped name or path."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of clips and training.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that render.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from vidaff.cli.options import FiniteRange
+from vidaff.cli.options import NAME, PATH, FiniteRange
 
 EPILOG = """
 \b
@@ -21,13 +20,15 @@ Examples:
 
 
 @click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
-@click.option("--checkpoint", required=True, help="Folder, file, shipped name (small) or Hugging Face hub id.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.argument("source", type=NAME)
+@click.option(
+    "--checkpoint", required=True, type=NAME, help="Folder, file, shipped name (small) or Hugging Face hub id."
+)
+@click.option("--out", required=True, type=PATH, help="Folder for the results.")
 @click.option("--clip", help="Name of the clip in a prepared file (.h5).")
-@click.option("--depth", help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
+@click.option("--depth", type=NAME, help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
 @click.option("--depth-scale", type=FiniteRange(min=0, min_open=True), help="Stored depth units per metre [1000].")
-@click.option("--depth-model", help="Transformers depth model (folder or hub id) for sources without depth.")
+@click.option("--depth-model", type=NAME, help="Transformers depth model (folder or hub id) for sources without depth.")
 @click.option(
     "--assumed-depth",
     type=FiniteRange(min=0.05, max=20),
@@ -35,8 +36,12 @@ Examples:
     show_default=True,
     help="Metres to the scene when a model made for depth gets none; scales its motion only.",
 )
-@click.option("--intrinsics", help='"fx,fy,cx,cy" in pixels of the source, or a YAML file. [60 degrees across]')
-@click.option("--calibration", help="YAML that maps a Kinect's colours to its depth grid (recording folders).")
+@click.option(
+    "--intrinsics", type=NAME, help='"fx,fy,cx,cy" in pixels of the source, or a YAML file. [60 degrees across]'
+)
+@click.option(
+    "--calibration", type=NAME, help="YAML that maps a Kinect's colours to its depth grid (recording folders)."
+)
 @click.option("--fps", type=FiniteRange(min=0), default=10, show_default=True, help="Sampling; 0 = every frame.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--size", help="Model input, 96 or 240x320 (height x width), other than the recipe's.")
@@ -99,10 +104,8 @@ def _settings(**options: Any) -> Any:
 
 def _run(job: Any) -> Any:
     """Run with a progress bar; for a source of unknown length the frames are counted."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from vidaff.progress import progress_bar
 
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("", total=job.source.count)
         return job.run(lambda frame: progress.update(task, completed=frame.number, description=frame.result.action))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vidaff.cli.options import PATH
+
 
 @click.group(name="synth", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
@@ -20,7 +22,7 @@ def command() -> None:
 
 
 @command.command(name="sor3d-aff")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option("--clips-train", type=int, default=3000, show_default=True, help="Training clips.")
 @click.option("--clips-val", type=int, default=270, show_default=True, help="Validation clips, of new instances.")
 @click.option("--size", type=int, default=128, show_default=True, help="Side of the square pictures in pixels.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vidaff.cli.options import NAME, PATH
 from vidaff.errors import VidaffError
 
 if TYPE_CHECKING:
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--dataset", default="sor3d-aff", show_default=True, help="Data set: sor3d-aff or own-clips.")
-@click.option("--data", type=click.Path(path_type=Path), help="Prepared file or folder; else clips are rendered.")
-@click.option("--recipe", default="small", show_default=True, help="Shipped recipe or a YAML file.")
+@click.option("--data", type=PATH, help="Prepared file or folder; else clips are rendered.")
+@click.option("--recipe", default="small", type=NAME, show_default=True, help="Shipped recipe or a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: train.epochs=20.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True, help="Folder of the run."
-)
+@click.option("--out", type=PATH, default=Path("runs/train"), show_default=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Write into --out although it holds files.")
 @click.option(

@@ -11,6 +11,7 @@ import numpy as np
 
 from vidaff.datasets import SPLITS
 from vidaff.datasets.calibration import KINECT_V2_DEPTH_SIZE
+from vidaff.datasets.folder import require_folder
 from vidaff.datasets.geometry import same_aspect
 from vidaff.datasets.masks import UNKNOWN, classify_colours, decode_labels
 from vidaff.datasets.own_clips import own_folders, read_sheet
@@ -79,8 +80,7 @@ def check_dataset(
     root = Path(root)
     if name not in _FOLDERS:
         raise VidaffError(f"unknown data set {name!r}; known: {', '.join(_FOLDERS)}")
-    if not root.is_dir():
-        raise VidaffError(f"{root}: no such folder")
+    require_folder(root)
     report = Report(name, str(root))
     tasks = [(name, root, folder, quick) for folder in _FOLDERS[name](root, report)]
     for frames, problems in run_pool(check_recording, tasks, workers=workers):

@@ -14,6 +14,17 @@ from vidaff.datasets.sampling import pick_frames
 from vidaff.errors import VidaffError
 
 
+def require_folder(root: Path) -> None:
+    """Raise :class:`VidaffError` when there is no folder of that name; a file is told from nothing at all."""
+    if root.is_file():
+        raise VidaffError(
+            f"{root}: is a file; the folder of a data set's recordings is expected (what a prepared file holds is told "
+            "by: vidaff data info FILE)"
+        )
+    if not root.is_dir():
+        raise VidaffError(f"{root}: no such folder")
+
+
 class FolderClips(ClipDataset):
     """Reads recordings: sampling, colours, depth, exact flow, labels, all on one pixel grid.
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import h5py
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vidaff.datasets import SPLITS, dataset_class
 from vidaff.datasets.base import Clip
 from vidaff.datasets.calibration import read_calibration
-from vidaff.datasets.folder import FolderClips
+from vidaff.datasets.folder import FolderClips, require_folder
+from vidaff.datasets.guarded_file import GuardedFile
 from vidaff.datasets.pool import run_pool
 from vidaff.datasets.prepared import ARRAYS, FORMAT, VERSION, open_prepared, read_head
 from vidaff.datasets.taxonomy import CLASSES
@@ -28,6 +28,7 @@ from vidaff.errors import VidaffError
 from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
 from vidaff.frames import default_intrinsics
 from vidaff.io import atomic_path, read_json, write_json
+from vidaff.progress import progress_bar
 
 FLOWS = (*METHODS, "exact")
 Entry = tuple[str, str, int]
@@ -49,7 +50,7 @@ class PrepareSettings:
     size: tuple[int, int] = (96, 96)
     fps: float | None = 10.0
     geometry: str = "resize"
-    flow: str = "dis"
+    flow: str = "pd-dis"
     calibration: str | None = None
     centre_crop: int | None = None
     clip_length: int | None = None
@@ -102,12 +103,12 @@ def prepare_clips(
     parts = _begin(out, {**record, "root": str(Path(root).resolve())}, resume=resume, overwrite=overwrite)
     clips = [(split, dataset.name(i), i) for split, dataset in datasets.items() for i in range(len(dataset))]
     left = [(split, i) for split, name, i in clips if not _shard(parts, split, name).is_file()]
-    with _bar(progress) as bar:
+    with progress_bar(shown=progress) as bar:
         task = bar.add_task("preparing", total=len(clips), completed=len(clips) - len(left))
         start = (datasets, settings, parts)
         for _ in run_pool(_prepare_one, left, workers=workers, start=_start_worker, start_args=start):
             bar.advance(task)
-        task = bar.add_task("joining  ", total=len(clips))
+        task = bar.add_task("joining", total=len(clips))
         _join(out, record, parts, clips, lambda entries: bar.track(entries, task_id=task))
     shutil.rmtree(parts, ignore_errors=True)
     return out
@@ -116,8 +117,7 @@ def prepare_clips(
 def open_splits(dataset_name: str, root: str | Path, settings: PrepareSettings) -> dict[str, FolderClips]:
     """The splits that exist under ``root``. Own clips without ``train/`` and ``val/`` all count as ``train``."""
     root = Path(root)
-    if not root.is_dir():
-        raise VidaffError(f"{root}: no such folder")
+    require_folder(root)
     found = dataset_class(dataset_name)
     if not issubclass(found, FolderClips):
         raise VidaffError(f"{dataset_name}: clips of this data set cannot be prepared")
@@ -221,7 +221,6 @@ def write_clip(group: h5py.Group, clip: Clip, flow: np.ndarray | None) -> None:
 
 def _join(out: Path, record: dict[str, Any], parts: Path, clips: list[Entry], track: Track) -> None:
     """Copy the clips' compressed chunks into one file and give it its name; ``track`` shows how far it is."""
-    settings = record["settings"]
     needed = sum(_shard(parts, split, name).stat().st_size for split, name, _ in clips)
     if needed > shutil.disk_usage(parts).free:
         raise VidaffError(
@@ -229,22 +228,25 @@ def _join(out: Path, record: dict[str, Any], parts: Path, clips: list[Entry], tr
         )
     with atomic_path(out) as temporary:
         try:
-            with h5py.File(temporary, "w", libver="latest") as file:
-                fps = 0.0
-                for split, name, _ in track(clips):
-                    with h5py.File(_shard(parts, split, name), "r") as shard:
-                        shard.copy(shard, file.require_group(split), name=name)
-                        fps = max(fps, float(shard.attrs["fps"]))
-                height, width = settings["size"]
-                file.attrs.update(
-                    format=FORMAT, version=VERSION, dataset=record["dataset"], height=height, width=width,
-                    fps=fps, classes=json.dumps(CLASSES), settings=json.dumps(settings),
-                )  # fmt: skip
+            with open(temporary, "r+b", buffering=0) as raw:
+                _write_joined(GuardedFile(raw), record, parts, clips, track)
         except (OSError, RuntimeError) as error:
             message = " ".join(str(error).split())[:200]
             raise VidaffError(f"cannot write {out}: {message}; free some space and continue with --resume") from error
 
 
-def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, disable=not shown)
+def _write_joined(disk: GuardedFile, record: dict[str, Any], parts: Path, clips: list[Entry], track: Track) -> None:
+    settings = record["settings"]
+    with h5py.File(disk, "w", libver="latest") as file:
+        fps = 0.0
+        for split, name, _ in track(clips):
+            with h5py.File(_shard(parts, split, name), "r") as shard:
+                shard.copy(shard, file.require_group(split), name=name)
+                fps = max(fps, float(shard.attrs["fps"]))
+            disk.check()
+        height, width = settings["size"]
+        file.attrs.update(
+            format=FORMAT, version=VERSION, dataset=record["dataset"], height=height, width=width,
+            fps=fps, classes=json.dumps(CLASSES), settings=json.dumps(settings),
+        )  # fmt: skip
+    disk.check()

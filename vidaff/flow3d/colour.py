@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vidaff.flow3d.store import known_flow
+
 SIGNED_SCALE_M = 0.10
 """Motion per frame pair that saturates ``signed``: 0.10 m, 1 m/s at 10 frames a second."""
 CODINGS = ("signed", "abs")
@@ -70,12 +72,7 @@ def _check(flow: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.n
     flow = np.asarray(flow)
     if flow.ndim not in (3, 4) or flow.shape[-1] != 3 or flow.dtype.kind != "f":
         raise ValueError(f"flow: must be (H, W, 3) or (T, H, W, 3) float metres, got {flow.shape} {flow.dtype}")
-    known = np.isfinite(flow).all(axis=-1)
-    if valid is not None:
-        if np.shape(valid) != flow.shape[:-1]:
-            raise ValueError(f"valid: must have the flow's shape {flow.shape[:-1]}, got {np.shape(valid)}")
-        known &= np.asarray(valid, bool)
-    return flow, known
+    return flow, known_flow(flow, valid)
 
 
 def _scales(flow: np.ndarray, known: np.ndarray, scale: Scale) -> np.ndarray:

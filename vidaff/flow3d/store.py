@@ -11,6 +11,7 @@ STEP_M = 1e-4
 LIMIT = 32767
 """Largest stored value: motions beyond 3.2767 m are clipped to it."""
 INVALID = -32768
+"""Stored on all three axes of pixels without flow."""
 
 
 def pack_flow(flow: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -18,11 +19,7 @@ def pack_flow(flow: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     flow = np.asarray(flow)
     if flow.ndim < 1 or flow.shape[-1] != 3 or flow.dtype.kind != "f":
         raise ValueError(f"flow: must be (..., 3) float metres, got {flow.shape} {flow.dtype}")
-    known = np.isfinite(flow).all(axis=-1)
-    if valid is not None:
-        if np.shape(valid) != flow.shape[:-1]:
-            raise ValueError(f"valid: must have the flow's shape {flow.shape[:-1]}, got {np.shape(valid)}")
-        known &= np.asarray(valid, bool)
+    known = known_flow(flow, valid)
     with np.errstate(over="ignore", invalid="ignore"):
         units = np.rint(np.where(known[..., None], flow, 0) * (1 / STEP_M))
         packed = np.clip(units, -LIMIT, LIMIT).astype(np.int16)
@@ -39,3 +36,13 @@ def unpack_flow(packed: np.ndarray) -> Flow:
     flow = packed * np.float32(STEP_M)
     flow[~valid] = 0
     return Flow(flow, valid)
+
+
+def known_flow(flow: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """(...) bool: the pixels of ``flow`` (..., 3) that are finite on all axes and, where ``valid`` is given, valid."""
+    known: np.ndarray = np.isfinite(flow).all(axis=-1)
+    if valid is None:
+        return known
+    if np.shape(valid) != known.shape:
+        raise ValueError(f"valid: must have the flow's shape {known.shape}, got {np.shape(valid)}")
+    return known & np.asarray(valid, bool)

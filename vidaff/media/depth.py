@@ -10,7 +10,7 @@ import numpy as np
 
 from vidaff.datasets.recording import PICTURES, list_files
 from vidaff.errors import VidaffError
-from vidaff.io import read_depth_image
+from vidaff.io import check_pixels, read_depth_image
 from vidaff.media.closing import Closing
 from vidaff.media.frames import FrameSource, Size
 
@@ -106,6 +106,7 @@ def _array_depth(name: str, array: Any, file: Any = None, *, again: Callable[[],
     """
     if array.ndim != 3 or array.dtype.kind not in "iuf" or 0 in array.shape:
         raise VidaffError(f"{name}: depth is (T, H, W) integers or floats, got {array.dtype} {array.shape}")
+    check_pixels(name, array.shape[2], array.shape[1])
 
     def read(index: int) -> np.ndarray:
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vidaff.datasets.recording import PICTURES, list_files
 from vidaff.errors import VidaffError
-from vidaff.io import read_image
+from vidaff.io import check_pixels, read_image
 from vidaff.media.closing import Closing
 
 BACKENDS = ("pyav", "decord")
@@ -115,7 +115,9 @@ class PyAvFrames(FrameSource):
             with av.open(str(self.path)) as container:
                 if not container.streams.video:
                     raise VidaffError(f"{self.path}: has no video stream")
-                container.streams.video[0].thread_type = "AUTO"
+                stream = container.streams.video[0]
+                check_pixels(self.path, stream.width, stream.height)
+                stream.thread_type = "AUTO"
                 yield container
         except av.FFmpegError as error:
             raise VidaffError(f"{self.path}: not a readable video, or truncated ({error.strerror})") from error
@@ -153,6 +155,7 @@ class DecordFrames(FrameSource):
             if not length:
                 raise VidaffError(f"{path}: has no frames")
             first = reader[0].asnumpy()
+            check_pixels(path, first.shape[1], first.shape[0])
         super().__init__(str(path), rate, fps, first.shape[:2], length)
 
     def _open(self) -> Any:

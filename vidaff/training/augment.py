@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from vidaff.config import TrainSettings
-from vidaff.models.video.inputs import FLOW_INVALID, FLOW_UNIT
-from vidaff.training.batches import Batch
+from vidaff.flow3d.store import INVALID, LIMIT, STEP_M
+from vidaff.training.batches import Batch, without_first_motion
 
 
 def step_generator(*keys: int) -> torch.Generator:
@@ -46,9 +46,7 @@ def without_first_frames(batch: Batch, count: int) -> Batch:
         return batch
     later = {key: value[:, count:] if key in ("rgb", "depth", "flow") else value for key, value in batch.items()}
     if "flow" in later:
-        later["flow"] = later["flow"].clone()
-        first = later["flow"][:, 0]
-        later["flow"][:, 0] = torch.where(first == FLOW_INVALID, first, torch.zeros_like(first))
+        later["flow"] = without_first_motion(later["flow"])
     return later
 
 
@@ -80,7 +78,7 @@ def _flip(batch: Batch, chosen: torch.Tensor) -> None:
         mirrored = batch[key].flip(axes[key])
         if key == "flow":
             x = mirrored[..., 0]
-            mirrored[..., 0] = torch.where(x == FLOW_INVALID, x, -x)
+            mirrored[..., 0] = torch.where(x == INVALID, x, -x)
         batch[key] = torch.where(_per_clip(chosen, mirrored), mirrored, batch[key])
 
 
@@ -98,9 +96,9 @@ def _jitter(rgb: torch.Tensor, strength: float, generator: torch.Generator) -> t
 
 def _flow_noise(batch: Batch, sigma: float, generator: torch.Generator) -> None:
     flow = batch["flow"]
-    noise = _draw(torch.randn, tuple(flow.shape), generator, flow) * (sigma / FLOW_UNIT)
-    noisy = (flow + noise).round().clamp(-32767, 32767).to(torch.int16)
-    batch["flow"] = torch.where(flow == FLOW_INVALID, flow, noisy)
+    noise = _draw(torch.randn, tuple(flow.shape), generator, flow) * (sigma / STEP_M)
+    noisy = (flow + noise).round().clamp(-LIMIT, LIMIT).to(torch.int16)
+    batch["flow"] = torch.where(flow == INVALID, flow, noisy)
 
 
 def _drop(batch: Batch, key: str, share: float, generator: torch.Generator) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vidaff.config import Recipe
 from vidaff.datasets.base import Clip, ClipDataset
 from vidaff.errors import VidaffError
+from vidaff.flow3d.store import INVALID
 
 Batch = dict[str, torch.Tensor]
 
@@ -37,14 +37,22 @@ class ClipStore(Dataset[Batch]):
         self.static = False
         self._cache: dict[int, Clip] | None = {} if cache else None
 
+    @property
+    def cached(self) -> bool:
+        """Whether clips are kept in memory, so that loader processes would only copy them."""
+        return self._cache is not None
+
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def fill(self) -> None:
+    def fill(self, *, progress: bool = True) -> None:
         """Read all clips into the cache now, with a progress bar."""
-        if self._cache is not None:
-            for index in track(range(len(self)), description="reading clips", transient=True):
-                self._clip(index)
+        from vidaff.progress import progress_bar
+
+        if self.cached:
+            with progress_bar(shown=progress) as bar:
+                for index in bar.track(range(len(self)), description="reading clips"):
+                    self._clip(index)
 
     def _clip(self, index: int) -> Clip:
         if self._cache is None:
@@ -60,64 +68,80 @@ class ClipStore(Dataset[Batch]):
         if clip.mask is None:
             raise VidaffError(f"{clip.name}: has no label of the last frame; training and evaluation need one")
         sample = {
-            "rgb": _pad(clip.rgb[-length:], length),
-            "mask": torch.from_numpy(np.ascontiguousarray(clip.mask)),
+            "rgb": _pad(_tensor(clip.rgb[-length:]), length),
+            "mask": _tensor(clip.mask),
             "action": torch.tensor(clip.action),
             "index": torch.tensor(index),
         }
         if clip.depth is not None:
-            sample["depth"] = _pad(clip.depth[-length:].astype(np.int32), length)
+            sample["depth"] = _pad(_tensor(clip.depth[-length:].astype(np.int32)), length)
         if clip.flow is not None:
-            sample["flow"] = _pad(_without_first_motion(clip.flow[-length:]), length)
+            sample["flow"] = _pad(without_first_motion(_tensor(clip.flow[-length:])), length)
         if clip.affordances is not None:
-            sample["affordances"] = torch.from_numpy(clip.affordances.astype(np.int32))
+            sample["affordances"] = _tensor(clip.affordances.astype(np.int32))
         return sample
 
 
-def _without_first_motion(flow: np.ndarray) -> np.ndarray:
-    """The first frame a network sees has no frame before it, so it has no motion (invalid pixels stay)."""
-    from vidaff.models.video.inputs import FLOW_INVALID
+def without_first_motion(flow: torch.Tensor) -> torch.Tensor:
+    """A copy of packed flow ([B,] T, H, W, 3) at rest in its first frame; pixels without flow stay without.
 
-    flow = flow.copy()
-    flow[0][flow[0] != FLOW_INVALID] = 0
+    The first frame that a network sees has no frame before it.
+    """
+    flow = flow.clone()
+    first = flow[..., 0, :, :, :]  # ([B,] H, W, 3), shares the copy's memory
+    first.masked_fill_(first != INVALID, 0)
     return flow
 
 
-def _pad(frames: np.ndarray, length: int) -> torch.Tensor:
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _pad(frames: torch.Tensor, length: int) -> torch.Tensor:
     """Repeat the first frame in front up to ``length``. Deviation from the authors, who pad with black frames."""
     missing = length - len(frames)
-    if missing > 0:
-        frames = np.concatenate([np.repeat(frames[:1], missing, axis=0), frames])
-    return torch.from_numpy(np.ascontiguousarray(frames))
+    if missing <= 0:
+        return frames
+    return torch.cat([frames[:1].expand(missing, *frames.shape[1:]), frames])
 
 
 class EpochSampler(Sampler[int]):
     """A permutation that depends on (seed, epoch) only; process ``rank`` of ``world`` takes its share of it.
 
     The tail that does not fill a whole global batch is left out, so all processes make the same number of steps.
+    ``seen`` clips of this process are passed over, and still counted by ``len()``: it is the whole epoch's.
     """
 
-    def __init__(self, length: int, *, global_batch: int, seed: int, epoch: int, rank: int, world: int) -> None:
+    def __init__(
+        self, length: int, *, global_batch: int, seed: int, epoch: int, rank: int, world: int, seen: int = 0
+    ) -> None:
         order = np.random.default_rng([seed, epoch]).permutation(length)
         usable = length - length % global_batch
         self.order = order[:usable][rank::world]
+        self.seen = seen
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order.tolist())
+        return iter(self.order[self.seen :].tolist())
 
     def __len__(self) -> int:
         return len(self.order)
 
 
-def train_loader(store: ClipStore, recipe: Recipe, *, epoch: int, rank: int, world: int) -> DataLoader[Batch]:
-    """Loader of one training epoch; the static pre-training epochs see single last frames in larger batches."""
+def train_loader(
+    store: ClipStore, recipe: Recipe, *, epoch: int, rank: int, world: int, done: int = 0
+) -> DataLoader[Batch]:
+    """Loader of one training epoch; the static pre-training epochs see single last frames in larger batches.
+
+    ``done`` batches, which an earlier sitting has trained on, are passed over.
+    """
     settings = recipe.train
     static = epoch < settings.pretrain_epochs
     store.static = static
     global_batch, micro = batch_sizes(recipe, static=static, world=world)
     sampler = EpochSampler(
-        len(store), global_batch=global_batch, seed=settings.seed, epoch=epoch, rank=rank, world=world
-    )
+        len(store), global_batch=global_batch, seed=settings.seed, epoch=epoch, rank=rank, world=world,
+        seen=done * micro,
+    )  # fmt: skip
     return DataLoader(store, batch_size=micro, sampler=sampler, drop_last=True, **_worker_options(store, recipe))
 
 
@@ -134,7 +158,7 @@ def spread(total: int, count: int | None) -> list[int]:
 
 
 def _worker_options(store: ClipStore, recipe: Recipe) -> dict[str, Any]:
-    if store._cache is not None or recipe.train.workers == 0:
+    if store.cached or recipe.train.workers == 0:
         return {"num_workers": 0}
     return {"num_workers": recipe.train.workers, "multiprocessing_context": "spawn"}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -37,18 +38,87 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return content
 
 
-def checkpoint_callbacks(folder: Path) -> list[Callback]:
+def last_checkpoint(out: Path) -> Path:
+    """Where a run in ``out`` keeps the checkpoint that ``--resume`` goes on from."""
+    return out / "checkpoints" / "last.ckpt"
+
+
+class EpochCheckpoint(ModelCheckpoint):
+    """A checkpoint after every whole epoch: one after half an epoch would pass for a whole one."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+def checkpoint_callbacks(out: Path) -> list[Callback]:
     """``last.ckpt`` after every epoch, and ``best.ckpt`` by validation IoU."""
+    last = last_checkpoint(out)
     common: dict[str, Any] = {
-        "dirpath": folder,
+        "dirpath": last.parent,
         "save_on_train_epoch_end": True,
         "every_n_epochs": 1,
         "enable_version_counter": False,
     }
     return [
-        ModelCheckpoint(filename="last", save_top_k=1, monitor=None, **common),
+        EpochCheckpoint(filename=last.stem, save_top_k=1, monitor=None, **common),
         ModelCheckpoint(filename="best", save_top_k=1, monitor="val/iou", mode="max", **common),
     ]
+
+
+class TimeLimit(Timer):
+    """Stops training, over all its sittings, at the end of the optimiser step that passes the time.
+
+    The epoch is cut there, validated and exported. ``last.ckpt`` is written at the cut, so that resuming goes on with
+    the batches of the epoch that are left.
+    """
+
+    def __init__(self, minutes: float, out: Path) -> None:
+        super().__init__(timedelta(minutes=minutes), verbose=False)
+        self.last = last_checkpoint(out)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if progress.current.ready % trainer.accumulate_grad_batches:
+            return  # gradients of a step that is not complete would be lost
+        super().on_train_batch_end(trainer, *args, **kwargs)
+        if trainer.should_stop and not progress.is_last_batch:
+            trainer.save_checkpoint(self.last)
+
+
+class FiniteGuard(Callback):
+    """Ends a training that diverged, before a checkpoint of it replaces a good one."""
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: torch.Tensor) -> None:
+        self._check(loss, "the loss", trainer, pl_module)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._check(outputs, "the network's output", trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._check_weights(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:  # called before anything is written
+        self._check_weights(trainer, pl_module)
+
+    def _check_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for name, weight in pl_module.named_parameters():
+            self._check(weight, name, trainer, pl_module)
+
+    def _check(self, value: torch.Tensor, what: str, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if torch.isfinite(value).all():
+            return
+        assert isinstance(pl_module, VideoModule)  # for the type checker
+        settings = pl_module.recipe.train
+        raise VidaffError(
+            f"training diverged: {what} is not finite in epoch {trainer.current_epoch + 1}, after optimiser step "
+            f"{trainer.global_step}; lower train.lr (it is {settings.lr:g}) or limit the gradients by train.clip_grad "
+            f"(it is {settings.clip_grad:g}, 0 = off). Checkpoints of earlier epochs are kept"
+        )
 
 
 class Export(Callback):

@@ -19,7 +19,8 @@ def next_sitting(out: Path) -> str:
 def read_history(out: str | Path) -> list[Row]:
     """One row per epoch in order: ``epoch``, ``step`` and every logged value, as text; missing values are absent.
 
-    A sitting that was killed within an epoch is followed by one that repeats this epoch; the later one counts.
+    A sitting that ended within an epoch is followed by one that repeats this epoch, or completes it and tells of the
+    rest; the later one counts.
     """
     epochs: dict[int, Row] = {}
     for folder in _sittings(Path(out)):

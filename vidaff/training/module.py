@@ -81,8 +81,10 @@ class VideoModule(L.LightningModule):
         generator = step_generator(settings.seed, self.current_epoch, batch_idx, self.global_rank)
         if self.current_epoch < settings.pretrain_epochs:
             return self._static_loss(augment(last_frame(batch), settings, generator))
-        # These draws must be the same on every process, or gradients of different graphs would be averaged.
-        common = step_generator(settings.seed, self.current_epoch, batch_idx, -1)
+        # These draws must be the same on every process and in all passes of an optimiser step, or gradients of
+        # different graphs would be averaged.
+        step = batch_idx // self.trainer.accumulate_grad_batches
+        common = step_generator(settings.seed, self.current_epoch, step, -1)
         if float(torch.rand((), generator=common)) < settings.static_share:
             batch = last_frame(batch)
         else:
@@ -121,13 +123,15 @@ class VideoModule(L.LightningModule):
         """Means over each epoch: single steps are too noisy to read as a curve."""
         self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, batch_size=count)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Count what the network says of a batch; returns its logits (B, K + 1, h, w)."""
         static = self.current_epoch < self.recipe.train.pretrain_epochs
         output = self(last_frame(batch) if static else batch, size=self.input_size())
         target = _resize_labels(batch["mask"], output.logits)
         self.meter.update(output.logits.argmax(1), target)
         guesses = output.action_logits.argmax(1)
         self.actions += list(zip(guesses.tolist(), batch["action"].tolist(), strict=True))
+        return output.logits
 
     def on_validation_epoch_end(self) -> None:
         scores = self.meter.compute()

@@ -142,14 +142,12 @@ def _grown(out: Path, found: Any, settings: SynthSettings) -> SynthSettings:
 def _render_missing(
     out: Path, settings: SynthSettings, plans: list[ClipPlan], total: int, *, workers: int, progress: bool
 ) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from vidaff.datasets.pool import run_pool
     from vidaff.datasets.synthetic.clip import render_clip
+    from vidaff.progress import progress_bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks = [(plan, out, settings.size, settings.frames, settings.extras) for plan in plans]
-    with Progress(*columns, disable=not progress) as bar:
+    with progress_bar(shown=progress) as bar:
         task = bar.add_task("compiling (first run only)", total=total, completed=total - len(plans))
         # Leaves the kernels in numba's cache for the workers.
         render_clip(plans[0], 32, 2)

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numba import njit, uint32
 
+from vidaff.flow3d.store import STEP_M
+
 # Any: numba's functions take and give plain and NumPy scalars alike.
 _kernel: Any = njit(cache=True, fastmath=True, nogil=True)
-_FLOW_UNIT = np.float32(1e4)
+_FLOW_UNIT = np.float32(1 / STEP_M)
 _FAR = np.float32(20.0)
 TILE = 2
 """Side in pixels of the squares in which rays are cast or not."""

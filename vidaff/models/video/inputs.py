@@ -10,13 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from vidaff.config import InputSettings, ModelSettings
+from vidaff.flow3d.store import INVALID, STEP_M
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-FLOW_UNIT = 1e-4
-"""Metres per unit of stored (packed) flow."""
-FLOW_INVALID = -32768
-"""Packed value of pixels without flow."""
 FLOW_SPREAD = 0.25
 """Divides the colour code (in units of its full range), which brings moving pixels to about unit size."""
 
@@ -87,7 +84,7 @@ class InputCoder(nn.Module):
     def _flow(self, flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         x = flow.movedim(-1, 2)  # (B, T, 3, H, W)
         if x.dtype == torch.int16:
-            x = torch.where(x == FLOW_INVALID, torch.zeros_like(x), x).float() * FLOW_UNIT
+            x = torch.where(x == INVALID, torch.zeros_like(x), x).float() * STEP_M
         else:
             x = torch.nan_to_num(x.float())
         x = _resize(x, size, "nearest-exact") / self.inputs.flow_scale
