@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from tests.toy import toy_clip, write_toy_file
 from vidaff.config import InputSettings, ModelSettings, Recipe
 from vidaff.datasets import Clip, ClipDataset, ClipInfo
+from vidaff.datasets.prepared import PreparedClips
 from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
-from vidaff.evaluate import evaluate
+from vidaff.evaluate import EvalResult, evaluate
 from vidaff.models.video import VideoOutput, build_video_model
 from vidaff.models.video.inputs import IMAGENET_MEAN, IMAGENET_STD
 from vidaff.weights import Checkpoint, save_checkpoint
@@ -188,3 +189,25 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         evaluate(checkpoint(), Clips([replace(toy_clip(0), mask=None)]), progress=False)
     with pytest.raises(VidaffError, match="unknown mode"):
         evaluate(checkpoint(), grey_clips(1), mode="dream", progress=False)
+
+
+def test_stored_flow_of_another_kind_is_refused(tmp_path: Path) -> None:
+    data = write_toy_file(tmp_path / "toy.h5", train=1, val=2)
+    settings = PreparedClips(data, "val").settings
+    trained = {"flow_method": settings["flow"], "flow_settings": settings.get("flow_settings")}
+
+    model = checkpoint()
+
+    def score(**changed: Any) -> EvalResult:
+        return evaluate(replace(model, info={**trained, **changed}), data, progress=False, any_flow=any_flow)
+
+    any_flow = False
+    expected = score().overall["mean_iou"]
+    with pytest.raises(
+        VidaffError, match=r"toy.h5: holds flow by 'dis', but the model was trained with 'pd-dis'; .*--any-flow"
+    ):
+        score(flow_method="pd-dis")
+    with pytest.raises(VidaffError, match=r"with other settings"):
+        score(flow_settings={"method": "dis", "jump_m": 7.0})
+    any_flow = True
+    assert score(flow_method="pd-dis").overall["mean_iou"] == pytest.approx(expected, nan_ok=True)

@@ -65,7 +65,7 @@ def test_own_clip(tmp_path: Path) -> None:
     with open_frames(out / "flow.mp4") as video:
         assert (video.size, len(list(video)), video.fps) == ((HEIGHT, 3 * WIDTH), 3, 10)
     record = read_json(out / "flow.json")
-    assert record["flow"]["method"] == "dis"
+    assert record["flow"]["method"] == "pd-dis"
     assert record["intrinsics"]["fx"] == FOCAL
     assert record["scale_m"] == 0.1
 
@@ -106,6 +106,16 @@ def test_colour_and_depth_folders_with_a_camera_file_and_other_units(tmp_path: P
     assert middle(read_image(out / "colour" / "000002.png"))[1] > 128  # green: horizontal
 
 
+@pytest.mark.parametrize("options", [("--backend", "torch"), ("--method", "pd"), ("--linear-lift",)])
+def test_the_methods_and_their_options(tmp_path: Path, options: tuple[str, ...]) -> None:
+    clip, out = write_frames(tmp_path / "clip"), tmp_path / "out"
+    flow(clip, "--out", out, "--intrinsics", CAMERA, *options)
+    np.testing.assert_allclose(middle(stored(out, 2)), [EXPECTED_X, 0, 0], atol=5e-4)
+    recorded = read_json(out / "flow.json")["flow"]
+    assert recorded["method"] == ("pd" if "pd" in options else "pd-dis")
+    assert recorded.get("linear_lift", False) is ("--linear-lift" in options)
+
+
 def test_pair_points_to_the_second_picture(tmp_path: Path) -> None:
     clip, out = write_frames(tmp_path / "clip"), tmp_path / "out"
     pair = [clip / kind / f"000{n}.png" for n in (1, 2) for kind in ("rgb", "depth")]
@@ -129,7 +139,9 @@ def test_prepared_file_and_pictures_without_depth(tmp_path: Path) -> None:
     [
         (["missing"], "no such"),
         ([], "SOURCE or --pair"),
-        (["clip", "--method", "magic"], "unknown method"),
+        (["clip", "--method", "magic"], "method: unknown 'magic'; known: pd-dis, pd, "),
+        (["clip", "--method", "pd", "--backend", "cuda"], "backend: 'cuda' is not one of auto, numba, torch"),
+        (["clip", "--method", "dis2d", "--linear-lift"], "linear_lift"),
         (["clip", "--coding", "rainbow"], "unknown coding"),
         (["clip", "--scale", "clip"], "needs metres"),
         (["clip", "--coding", "abs", "--scale", "much"], "clip or frame"),

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from vidaff.cli.options import FiniteRange
+from vidaff.cli.options import NAME, PATH, FiniteRange
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", required=False)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--pair", nargs=4, metavar="RGB0 DEPTH0 RGB1 DEPTH1", help="Two frames instead of SOURCE.")
+@click.argument("source", required=False, type=NAME)
+@click.option("--out", required=True, type=PATH, help="Folder for the results.")
+@click.option("--pair", nargs=4, type=NAME, metavar="RGB0 DEPTH0 RGB1 DEPTH1", help="Two frames instead of SOURCE.")
 @click.option(
-    "--method", default="dis", show_default=True, help="dis or dis-still (need depth), dis2d (pictures only) or none."
-)
+    "--method", default="pd-dis", show_default=True,
+    help="pd-dis, pd (the published schedule), dis or dis-still (need depth), dis2d (pictures only) or none.",
+)  # fmt: skip
+@click.option("--backend", default="auto", show_default=True, help="For pd and pd-dis: numba (auto) or torch.")
+@click.option("--linear-lift", is_flag=True, help="Lift to metres linearised, as the published program does.")
 @click.option("--clip", help="Name of the clip in a prepared file (.h5).")
-@click.option("--depth", help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
+@click.option("--depth", type=NAME, help="Depth beside plain frames: folder of 16-bit pictures, .npy or .h5.")
 @click.option("--depth-scale", type=FiniteRange(min=0, min_open=True), default=1000, show_default=True,
               help="Units of integer depth per metre.")  # fmt: skip
-@click.option("--intrinsics", help='"fx,fy,cx,cy" in pixels of the frames, or a YAML file.')
+@click.option("--intrinsics", type=NAME, help='"fx,fy,cx,cy" in pixels of the frames, or a YAML file.')
 @click.option("--fps", type=FiniteRange(min=0), default=0, show_default=True, help="Sampling; 0 = every frame.")
 @click.option(
     "--coding", default="signed", show_default=True, help="Colours: signed (grey = rest) or abs (black = rest)."
@@ -61,11 +63,9 @@ def command(**options: Any) -> None:
 
 
 def _run(job: Any) -> int:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from vidaff.progress import progress_bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("flow", total=None if job.count is None else 2 * job.count)
         done: int = job.run(lambda number: progress.update(task, completed=number))
     return done

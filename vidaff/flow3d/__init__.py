@@ -2,7 +2,7 @@
 
 Worked example, a clip of (T, 300, 300) frames at 10 frames a second::
 
-    stream = SceneFlow(Intrinsics(fx=365, fy=365, cx=150, cy=150), method="dis")
+    stream = SceneFlow(Intrinsics(fx=365, fy=365, cx=150, cy=150), method="pd-dis")
     for rgb, depth_m in clip:                  # (300, 300, 3) uint8, (300, 300) float32 metres
         flow, valid = stream.step(rgb, depth_m)   # (300, 300, 3) float32 metres, (300, 300) bool
         packed = pack_flow(flow, valid)           # (300, 300, 3) int16, 0.1 mm

@@ -16,7 +16,7 @@ import numpy as np
 
 from vidaff.datasets.calibration import Camera, read_camera
 from vidaff.errors import VidaffError
-from vidaff.flow3d.api import METHODS, SceneFlow, scene_flow
+from vidaff.flow3d.api import SceneFlow, scene_flow
 from vidaff.flow3d.cameras import on_grid, parse_intrinsics
 from vidaff.flow3d.colour import CODINGS, SIGNED_SCALE_M, encode_flow
 from vidaff.flow3d.draw import depth_span, panel, write_clouds
@@ -37,15 +37,18 @@ class FlowSettings:
     """What ``vidaff flow`` is asked for.
 
     source: folder, prepared file or video; None with ``pair`` = (rgb0, depth0, rgb1, depth1). clip: name in a
-    prepared file. fps: frames a second that are kept, 0 = all. intrinsics: "fx,fy,cx,cy" or a YAML file.
-    depth_scale: integer depth units per metre. coding: colour coding. scale: metres that saturate it, or "clip" or
-    "frame" for ``abs``; None: 0.10 for ``signed``, "clip" for ``abs``. ply: write point clouds.
+    prepared file. backend, linear_lift: as for :func:`vidaff.flow3d.scene_flow`. fps: frames a second that are kept,
+    0 = all. intrinsics: "fx,fy,cx,cy" or a YAML file. depth_scale: integer depth units per metre. coding: colour
+    coding. scale: metres that saturate it, or "clip" or "frame" for ``abs``; None: 0.10 for ``signed``, "clip" for
+    ``abs``. ply: write point clouds.
     """
 
     source: str | None
     out: Path
     pair: tuple[str, str, str, str] | None = None
-    method: str = "dis"
+    method: str = "pd-dis"
+    backend: str = "auto"
+    linear_lift: bool = False
     clip: str | None = None
     depth: str | None = None
     fps: float = 0.0
@@ -76,8 +79,8 @@ class FlowJob:
         self.settings = settings
         self.notes: list[str] = []
         self._scale = _parse_scale(settings.coding, settings.scale)
-        if settings.method not in METHODS:
-            raise VidaffError(f"unknown method {settings.method!r}; known: {', '.join(METHODS)}")
+        with _user_errors("vidaff flow"):
+            self._record_settings = self._stream(Intrinsics(1, 1, 0, 0)).settings()
         if (settings.source is None) == (settings.pair is None):
             raise VidaffError("give either SOURCE or --pair RGB0 DEPTH0 RGB1 DEPTH1")
         self._given = parse_intrinsics(settings.intrinsics) if settings.intrinsics else None
@@ -117,10 +120,14 @@ class FlowJob:
             return
         for rgb, depth_m in self._frames():
             if self._solver is None:
-                self._solver = SceneFlow(self._fit_camera(rgb), self.settings.method)
+                self._solver = self._stream(self._fit_camera(rgb))
             with _user_errors(str(self.settings.source)):
                 flow = self._solver.step(rgb, depth_m)
             yield Step(rgb, depth_m, flow)
+
+    def _stream(self, camera: Intrinsics) -> SceneFlow:
+        asked = self.settings
+        return SceneFlow(camera, asked.method, backend=asked.backend, linear_lift=asked.linear_lift)
 
     def _pair_step(self) -> Step:
         assert self.settings.pair is not None  # asked for by the callers
@@ -132,7 +139,10 @@ class FlowJob:
                 depth_metres(read_depth_image(path), path, shape=rgb.shape[:2], depth_scale=scale)
                 for path, rgb in ((depth0, first), (depth1, second))
             ]
-            flow = scene_flow(first, metres[0], second, metres[1], camera, method=self.settings.method)
+            flow = scene_flow(
+                first, metres[0], second, metres[1], camera, method=self.settings.method,
+                backend=self.settings.backend, linear_lift=self.settings.linear_lift,
+            )  # fmt: skip
         return Step(first, metres[0], flow)
 
     def _frames(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -140,7 +150,7 @@ class FlowJob:
         for frame in self._open():
             depth = frame.depth
             if depth is None:
-                if SceneFlow(Intrinsics(1, 1, 0, 0), self.settings.method).needs_depth:
+                if self._stream(Intrinsics(1, 1, 0, 0)).needs_depth:
                     raise VidaffError(f"{self.settings.source}: has no depth; use --method dis2d, or give --depth")
                 yield frame.rgb, None
                 continue
@@ -179,9 +189,8 @@ class FlowJob:
     def _record(self, scale: Any, largest: np.ndarray) -> dict[str, Any]:
         """Content of ``flow.json``: all that is needed to read the files."""
         assert self._camera is not None  # the first frame set it
-        method = SceneFlow(self._camera, self.settings.method).settings()
         return {
-            "flow": method,
+            "flow": self._record_settings,
             "unit_m": STEP_M,
             "invalid": INVALID,
             "axes": ["X right", "Y down", "Z away"],
