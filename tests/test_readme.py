@@ -1,4 +1,4 @@
-"""The README's page on one's own data, run as it is written (slow: it renders, trains, evaluates and infers)."""
+"""The README's pages on scene flow and on one's own data, run as written (slow: it renders, trains and infers)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -13,6 +14,7 @@ from vidaff.cli import cli
 from vidaff.datasets import Clip, load_dataset
 from vidaff.datasets.synthetic import SynthSettings, render_sor3d_aff
 from vidaff.datasets.taxonomy import AFFORDANCES
+from vidaff.flow3d.analytic import make_pair
 from vidaff.io import write_image, write_json
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -50,6 +52,26 @@ def save_video(path: Path, clip: Clip) -> None:
     with VideoWriter(path, clip.fps, clip.rgb.shape[1:3]) as video:
         for frame in clip.rgb:
             video.write(frame)
+
+
+def test_scene_flow_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pair = make_pair("ball", size=(96, 128))
+    frames = [(pair.rgb0, pair.depth0), (pair.rgb1, pair.depth1)]
+    for (rgb, depth), number, letter in zip(frames, (1, 2), "ab", strict=True):
+        millimetres = np.rint(depth * 1000).astype(np.uint16)
+        for folder, name, picture in (("rgb", letter, rgb), ("depth", f"{letter}_depth", millimetres)):
+            write_image(Path("clip") / folder / f"{number:04d}.png", picture)
+            write_image(Path(f"{name}.png"), picture)
+    section = README.split("## Scene flow alone\n", 1)[1].split("\n## ", 1)[0]
+    known = {"rgb0": pair.rgb0, "depth0": pair.depth0, "rgb1": pair.rgb1, "depth1": pair.depth1, "frames": frames}
+    exec(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0], known)
+    assert known["flow"].shape == (96, 128, 3)  # type: ignore[attr-defined]
+    for words in commands("Scene flow alone"):
+        result = CliRunner().invoke(cli, words, catch_exceptions=False)
+        assert result.exit_code == 0, f"vidaff {shlex.join(words)}\n{result.output}"
+    assert Path("runs/flow/flow.mp4").is_file() and Path("runs/pair/flow.png").is_file()
+    assert len(list(Path("runs/flow-ply/ply").iterdir())) >= 3
 
 
 @pytest.mark.slow
