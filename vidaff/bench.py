@@ -119,7 +119,7 @@ def _converted(model: VideoAffordanceNet, device: str, low: bool) -> VideoAfford
 
     network = copy.deepcopy(model).eval().to(device)
     if low:
-        network = network.to(torch.bfloat16).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to_bfloat16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

@@ -279,7 +279,7 @@ class VideoSegmenter(
             return model
         import copy
 
-        return copy.deepcopy(model).to(torch.bfloat16)
+        return copy.deepcopy(model).to_bfloat16()
 
     def _result(self, output: VideoOutput, size: tuple[int, int]) -> FrameResult:
         probs = output.logits[0].float().softmax(0).cpu().numpy()

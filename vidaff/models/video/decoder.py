@@ -76,5 +76,8 @@ class Decoder(nn.Module):
             x = x * mask.to(x.dtype)
         for level, skip_norm, skip in zip(self.levels, self.skip_norms, reversed(skips), strict=True):
             x = level(x, mask, skip_norm(skip))
-        logits: torch.Tensor = self.predict(self.final(x))
+        features = self.final(x)
+        # In full precision, whatever the rest runs in: of two classes that rounding makes equal the wrong one may win.
+        with torch.autocast(features.device.type, enabled=False):
+            logits: torch.Tensor = self.predict(features.to(self.predict.weight.dtype))
         return logits.float()

@@ -127,6 +127,12 @@ class VideoAffordanceNet(nn.Module):
         logits, mask = self._decode(x, x_bar, skips)
         return VideoOutput(logits, self.action_head(x_bar), mask), (state1, state2)
 
+    def to_bfloat16(self) -> VideoAffordanceNet:
+        """Cast the weights in place for inference under autocast; the last convolution keeps full precision."""
+        self.to(torch.bfloat16)
+        self.decoder.predict.float()
+        return self
+
     def _latent(self, encoded: torch.Tensor, flow: torch.Tensor | None) -> torch.Tensor:
         """Fusion of both streams and the residual block: (N, D, h, w) -> ``X`` (N, D, h, w)."""
         encoded = self.rgbd_norm(encoded)
