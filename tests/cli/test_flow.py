@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 from tests.toy import write_toy_file
 from vidaff.cli.flow import command
 from vidaff.errors import VidaffError
-from vidaff.flow3d import decode_flow, unpack_flow
+from vidaff.flow3d import Flow, decode_flow, job, scene_flow, unpack_flow
 from vidaff.io import read_image, read_json, write_image, write_json
 from vidaff.media import open_frames
 
@@ -124,6 +125,20 @@ def test_pair_points_to_the_second_picture(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["colour", "flow", "flow.json", "flow.png", "ply"]
 
 
+def test_a_pair_is_solved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*arguments: Any, **options: Any) -> Flow:
+        calls.append(1)
+        return scene_flow(*arguments, **options)
+
+    monkeypatch.setattr(job, "scene_flow", counted)
+    clip = write_frames(tmp_path / "clip")
+    pair = [clip / kind / f"000{n}.png" for n in (1, 2) for kind in ("rgb", "depth")]
+    flow("--pair", *pair, "--out", tmp_path / "out", "--method", "dis")
+    assert len(calls) == 1
+
+
 def test_prepared_file_and_pictures_without_depth(tmp_path: Path) -> None:
     data = write_toy_file(tmp_path / "toy.h5", train=1, val=1)
     flow(data, "--clip", "Subject1_cut_0000_cup", "--out", tmp_path / "a")
@@ -151,6 +166,10 @@ def test_prepared_file_and_pictures_without_depth(tmp_path: Path) -> None:
         (["clip", "--intrinsics", "nan,1,2,3"], "finite"),
         (["clip", "--intrinsics", "nowhere.yaml"], "no such file"),
         (["clip", "--depth-scale", "1"], "millimetres"),
+        (["clip/rgb", "--method", "dis2d", "--ply"], "--ply needs depth"),
+        (["--pair", "a", "b", "c", "d", "--clip", "cut"], "--clip belongs to SOURCE"),
+        (["--pair", "a", "b", "c", "d", "--depth", "clip/depth"], "--depth belongs to SOURCE"),
+        (["--pair", "a", "b", "c", "d", "--fps", "5"], "--fps belongs to SOURCE"),
         (["--pair", "clip/rgb/0001.png", "clip/depth/0001.png", "clip/rgb/0002.png", "small.png"], "small.png"),
         (["--pair", "clip/rgb/0001.png", "clip/rgb/0001.png", "clip/rgb/0002.png", "small.png"], "16-bit"),
     ],
@@ -164,6 +183,7 @@ def test_bad_input_in_one_line(
     with pytest.raises(VidaffError, match=said) as caught:
         flow(*arguments, "--out", "out")
     assert "\n" not in str(caught.value)
+    assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
 
 
 def test_an_output_folder_that_holds_files_is_kept(tmp_path: Path) -> None:

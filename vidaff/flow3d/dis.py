@@ -44,6 +44,11 @@ FINE = DisSettings(patch_size=4, patch_stride=2)
 """Half of OpenCV's patches: one more pyramid level, hence twice the reach, and thin fingers survive."""
 
 
+def describe(dis: DisSettings) -> dict[str, int]:
+    """Every number of the 2D flow, to be stored with the data."""
+    return {**dis._asdict(), "min_side": MIN_SIDE, "fine_side": FINE_SIDE, "large_stride": LARGE_STRIDE}
+
+
 class DisFlow2D:
     """2D flow as if everything were 1 m away: components (du / fx, dv / fy, 0) metres.
 
@@ -57,7 +62,7 @@ class DisFlow2D:
     def __init__(self, intrinsics: Intrinsics, backend: str) -> None:
         del backend
         self.intrinsics = intrinsics
-        self._solver: Any = None
+        self._idle: list[Any] = []
 
     def prepare(self, grey: np.ndarray, depth_m: np.ndarray | None) -> Frame:
         return Frame(grey, depth_m)
@@ -82,23 +87,26 @@ class DisFlow2D:
         if initial is not None:
             # A copy always: OpenCV writes the result into it.
             initial = cv2.copyMakeBorder(initial, *pad, cv2.BORDER_REPLICATE)
-        motion = np.ascontiguousarray(self._dis(max(grey0.shape)).calc(grey0, grey1, initial)[:height, :width])
+        solver = self._dis(max(grey0.shape))
+        motion = np.ascontiguousarray(solver.calc(grey0, grey1, initial)[:height, :width])
+        self._idle.append(solver)
         return np.nan_to_num(motion, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _dis(self, side: int) -> Any:
-        if self._solver is None:
+        """A solver for a picture of this larger side that no other thread uses: its buffers belong to one call."""
+        try:
+            solver = self._idle.pop()
+        except IndexError:
             solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
             solver.setFinestScale(self.dis.finest_scale)
             solver.setPatchSize(self.dis.patch_size)
             solver.setGradientDescentIterations(self.dis.descent_iterations)
             solver.setVariationalRefinementIterations(self.dis.variational_iterations)
-            self._solver = solver
-        least = LARGE_STRIDE if side > FINE_SIDE else 1
-        self._solver.setPatchStride(max(self.dis.patch_stride, least))
-        return self._solver
+        solver.setPatchStride(max(self.dis.patch_stride, LARGE_STRIDE if side > FINE_SIDE else 1))
+        return solver
 
     def settings(self) -> dict[str, Any]:
-        return {"dis": self.dis._asdict(), "verdict": verdict.settings()}
+        return {"dis": describe(self.dis), "verdict": verdict.settings()}
 
 
 class DisFlow(DisFlow2D):
@@ -136,12 +144,13 @@ class DisFlow(DisFlow2D):
         return zero_flow(frame.grey.shape, frame.depth_m)
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "dis": self.dis._asdict(),
+        values = {
+            "dis": describe(self.dis),
             "jump_m": self.jump_m,
             "max_motion_m": self.max_motion_m,
             "clean": clean.settings(),
         }
+        return {**values, "linear_lift": True} if self.linear_lift else values
 
 
 class DisStillFlow(DisFlow):

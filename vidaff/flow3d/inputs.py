@@ -6,6 +6,8 @@ import numpy as np
 
 MAX_MEDIAN_M = 50.0
 """Median depth above which metres are not believed: nobody films hands from 50 m."""
+MAX_SIDE = 32766
+"""OpenCV addresses warped pictures by 16-bit integers."""
 MAX_DEPTH_M = 1000.0
 """Single depths beyond are taken as missing; their squares would not fit in float32."""
 
@@ -17,6 +19,8 @@ def grey_image(image: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"{name}: must be (H, W, 3) or (H, W) uint8, got {array.shape} {array.dtype}")
     if array.size == 0:
         raise ValueError(f"{name}: is empty, shape {array.shape}")
+    if max(array.shape) > MAX_SIDE:
+        raise ValueError(f"{name}: sides may have up to {MAX_SIDE} pixels, got {array.shape}")
     if array.ndim == 2:
         return np.array(array, order="C")
     import cv2
@@ -39,8 +43,8 @@ def depth_metres(
         raise ValueError(f"{name}: must be numbers, got {array.dtype}")
     if array.dtype.kind in "ui" and depth_scale is None:
         raise ValueError(f"{name}: is {array.dtype}; pass depth_scale, its units per metre (1000 for millimetres)")
-    if depth_scale is not None and not (np.isfinite(depth_scale) and depth_scale > 0):
-        raise ValueError(f"depth_scale: must be a positive number, got {depth_scale}")
+    if depth_scale is not None:
+        _check_scale(depth_scale)
     with np.errstate(over="ignore", invalid="ignore"):
         metres = array.astype(np.float32, order="C")
         if depth_scale is not None:
@@ -52,6 +56,12 @@ def depth_metres(
     if not known.all():
         metres[~known] = 0
     return metres
+
+
+def _check_scale(depth_scale: float) -> None:
+    number = np.asarray(depth_scale)
+    if number.ndim or number.dtype.kind not in "fui" or not (np.isfinite(number) and number > 0):
+        raise ValueError(f"depth_scale: must be a positive number, got {depth_scale!r}")
 
 
 def _check_unit(metres: np.ndarray, known: np.ndarray, name: str) -> None:

@@ -6,6 +6,7 @@ largest motion of the clip is, by which the ``abs`` colours are scaled. One fram
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -81,12 +82,13 @@ class FlowJob:
         self._scale = _parse_scale(settings.coding, settings.scale)
         with _user_errors("vidaff flow"):
             self._record_settings = self._stream(Intrinsics(1, 1, 0, 0)).settings()
-        if (settings.source is None) == (settings.pair is None):
-            raise VidaffError("give either SOURCE or --pair RGB0 DEPTH0 RGB1 DEPTH1")
+        _check_choice(settings)
         self._given = parse_intrinsics(settings.intrinsics) if settings.intrinsics else None
         self.source = None if settings.pair else self._open()
         if self.source is not None:
             self.notes += self.source.notes
+            if settings.ply and not self.source.has_depth:
+                raise VidaffError("--ply needs depth; give --depth or leave --ply out")
         if self._known_camera() is None:
             self.notes.append(f"no --intrinsics: a {DEFAULT_VIEW_DEGREES:g}-degree horizontal field of view is assumed")
         self._camera: Intrinsics | None = None
@@ -116,7 +118,7 @@ class FlowJob:
 
     def _computed(self) -> Iterator[Step]:
         if self.settings.pair is not None:
-            yield self._pair_step()
+            yield self._pair_step
             return
         for rgb, depth_m in self._frames():
             if self._solver is None:
@@ -129,6 +131,7 @@ class FlowJob:
         asked = self.settings
         return SceneFlow(camera, asked.method, backend=asked.backend, linear_lift=asked.linear_lift)
 
+    @functools.cached_property
     def _pair_step(self) -> Step:
         assert self.settings.pair is not None  # asked for by the callers
         rgb0, depth0, rgb1, depth1 = self.settings.pair
@@ -226,17 +229,23 @@ class FlowJob:
         if self.settings.pair is None:
             yield from self._frames()
         else:
-            step = self._pair_step()
-            yield step.rgb, step.depth_m
+            yield self._pair_step.rgb, self._pair_step.depth_m
 
     def _clouds(self, number: int, rgb: np.ndarray, depth_m: np.ndarray | None, flow: Flow) -> None:
         if not self.settings.ply:
             return
-        if depth_m is None:
-            raise VidaffError("--ply needs depth; give --depth or leave --ply out")
         assert self._camera is not None  # the first pass set it
+        assert depth_m is not None  # a source without depth was refused
         stem = self.out / "ply" / f"{number:06d}"
         write_clouds(stem, rgb, depth_m, flow, self._camera, arriving=self.settings.pair is None)
+
+
+def _check_choice(settings: FlowSettings) -> None:
+    if (settings.source is None) == (settings.pair is None):
+        raise VidaffError("give either SOURCE or --pair RGB0 DEPTH0 RGB1 DEPTH1")
+    for option, given in (("--clip", settings.clip), ("--depth", settings.depth), ("--fps", settings.fps)):
+        if settings.pair is not None and given:
+            raise VidaffError(f"{option} belongs to SOURCE, not to --pair")
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+LEAST_FOCAL_PX, MOST_PX = 1e-3, 1e9
+"""What the float32 formulas stand; no camera comes near either."""
+
 
 class Flow(NamedTuple):
     """A scene flow field.
@@ -25,7 +28,7 @@ class Flow(NamedTuple):
 class Intrinsics:
     """A pinhole camera: focal lengths and principal point in pixels, pixel centres at whole numbers.
 
-    Raises ``ValueError`` naming the field when one is not finite or a focal length is not positive.
+    Raises ``ValueError`` naming the field when one is not finite or beyond 1e9, or a focal length is below 1e-3.
     """
 
     fx: float
@@ -38,6 +41,8 @@ class Intrinsics:
             value = _number(name, getattr(self, name))
             if name.startswith("f") and value <= 0:
                 raise ValueError(f"intrinsics.{name}: must be positive, got {value}")
+            if abs(value) > MOST_PX or (name.startswith("f") and value < LEAST_FOCAL_PX):
+                raise ValueError(f"intrinsics.{name}: {value} is beyond any camera, in pixels")
             object.__setattr__(self, name, value)
 
     def scaled(self, sx: float, sy: float) -> Intrinsics:

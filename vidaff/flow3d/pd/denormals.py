@@ -9,8 +9,10 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from vidaff.flow3d.pd.compiling import PLAIN_PYTHON, kernel
 
 FLUSH = 0x8040
 """Bits FTZ and DAZ of MXCSR."""
@@ -23,7 +25,12 @@ def _call(builder: Any, name: str, slot: Any) -> None:
     builder.call(function, [builder.bitcast(slot, pointer)])
 
 
-@intrinsic
+def _in_kernels(define: Any) -> Any:
+    """``define`` as a numba intrinsic; a stub that gives 0 where kernels run as plain Python."""
+    return (lambda *arguments: 0) if PLAIN_PYTHON else intrinsic(define)
+
+
+@_in_kernels
 def _read(typing_context: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if not _IS_X86:
@@ -35,7 +42,7 @@ def _read(typing_context: Any) -> Any:
     return types.uint32(), generate
 
 
-@intrinsic
+@_in_kernels
 def _write(typing_context: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if _IS_X86:
@@ -47,15 +54,15 @@ def _write(typing_context: Any, value: Any) -> Any:
     return types.void(types.uint32), generate
 
 
-@njit(cache=True)
+@kernel
 def flush_denormals() -> Any:
     """Switch flushing on for this thread; return what :func:`restore_denormals` needs."""
-    old: Any = _read()  # type: ignore[call-arg]  # numba passes the context
-    _write(types.uint32(old | FLUSH))  # type: ignore[call-arg]
+    old: Any = _read()
+    _write(types.uint32(old | FLUSH))
     return old
 
 
-@njit(cache=True)
+@kernel
 def restore_denormals(old: Any) -> None:
     """Undo :func:`flush_denormals`."""
-    _write(types.uint32(old))  # type: ignore[call-arg]
+    _write(types.uint32(old))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vidaff.flow3d.pd.compiling import kernel
 from vidaff.flow3d.pd.sweep import (
     I_T,
     I_U,
@@ -26,11 +27,28 @@ from vidaff.flow3d.pd.sweep import (
     Z_T,
     Z_U,
     Z_V,
-    kernel,
 )
 
-SAME_SURFACE_M = np.float32(0.1)
+SAME_SURFACE_M = 0.1
 """Depths further apart do not mix in the pyramid."""
+TRUST_FALL = 1000.0
+"""How the depth term loses weight with steep or changing depth: mu / (1 + this * squared gradients and change)."""
+MEDIAN_DEPTH, MEDIAN_CHANGE = 5.0, 10.0
+"""How neighbours lose weight in the median with squared distance and change of depth."""
+
+
+def settings() -> dict[str, float]:
+    """The numbers above, to be stored with the data."""
+    return {
+        "same_surface_m": SAME_SURFACE_M,
+        "trust_fall": TRUST_FALL,
+        "median_depth": MEDIAN_DEPTH,
+        "median_change": MEDIAN_CHANGE,
+    }
+
+
+_SURFACE, _FALL = np.float32(SAME_SURFACE_M), np.float32(TRUST_FALL)
+_NEAR, _CHANGE = np.float32(MEDIAN_DEPTH), np.float32(MEDIAN_CHANGE)
 EPSILON = np.float32(1e-10)
 _KERNEL = (np.float32(1), np.float32(4), np.float32(6), np.float32(4), np.float32(1))
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
@@ -79,7 +97,7 @@ def shrink_depth(fine: Any, coarse: Any) -> None:
                         xx = 2 * x + dx
                         if xx < 0 or xx >= width:
                             continue
-                        near = SAME_SURFACE_M - abs(fine[yy, xx] - centre)
+                        near = _SURFACE - abs(fine[yy, xx] - centre)
                         if near > 0 and fine[yy, xx] > 0:
                             weight = _KERNEL[dy + 2] * _KERNEL[dx + 2] * near
                             value += weight * fine[yy, xx]
@@ -202,7 +220,7 @@ def warp(
             zu, zv = _mix(new[4], x0, x1, y0, y1, fx, fy), _mix(new[5], x0, x1, y0, y1, fx, fy)
             it = _mix(new[0], x0, x1, y0, y1, fx, fy) - old[0][y, x]
             zt = z - old[1][y, x] if z > 0 else ZERO
-            mux = mu / (ONE + np.float32(1000) * (zu * zu + zv * zv + zt * zt))
+            mux = mu / (ONE + _FALL * (zu * zu + zv * zv + zt * zt))
             if mask_jump > 0:
                 known = z > 0 and old[1][y, x] > 0
                 if hidden[y, x] or not inside or (known and abs(zt - total[2, y, x]) > mask_jump):
@@ -288,7 +306,7 @@ def _half_point(values: Any, weights: Any, total: Any, seen: Any, result: Any) -
 def _neighbour_weight(line: Any, total: Any, centre: Any, near: Any, step: Any) -> None:
     for x in range(line.shape[0]):
         apart, moved = centre[x] - near[x], step[x]
-        weight = ONE / (ONE + np.float32(5) * apart * apart + np.float32(10) * moved * moved)
+        weight = ONE / (ONE + _NEAR * apart * apart + _CHANGE * moved * moved)
         line[x] = weight
         total[x] += weight
 

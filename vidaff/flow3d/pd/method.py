@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from vidaff.flow3d.lift import lift, plausible
-from vidaff.flow3d.pd import sweep
+from vidaff.flow3d.pd import levels, sweep
+from vidaff.flow3d.pd.compiling import say_if_compiling
 from vidaff.flow3d.pd.numba_solver import Level, NumbaSolver, pyramid
 from vidaff.flow3d.pd.schedule import Schedule, Stage, authors
 from vidaff.flow3d.pd.start import Start, Starter, search_levels
@@ -83,10 +82,10 @@ class PdFlow:
         if depth_m is None:
             raise ValueError("depth: this method needs it in both frames")
         height, width = grey.shape
-        levels = self._levels(height, width)
+        count = self._levels(height, width)
         pad = _padding(height, width, 2 ** (self.schedule(height, width).stages[0].level))
         grey, depth_m = np.pad(grey, pad, "edge"), np.pad(depth_m, pad)
-        pictures = pyramid(grey.astype(np.float32), depth_m, levels, threads=self.threads)
+        pictures = pyramid(grey.astype(np.float32), depth_m, count, threads=self.threads)
         return Frame(grey, depth_m, (height, width), pictures, self._solver(height, width).frame(pictures))
 
     def between(self, frame0: Frame, frame1: Frame) -> Flow:
@@ -110,7 +109,12 @@ class PdFlow:
 
     def settings(self) -> dict[str, Any]:
         # The schedule of a size follows from the method's name; its numbers are those of the paper's resolution.
-        values = {"schedule": asdict(self.schedule(240, 320)), "max_motion_m": MAX_MOTION_M}
+        values = {
+            "schedule": asdict(self.schedule(240, 320)),
+            "levels": levels.settings(),
+            "least_side": LEAST_SIDE,
+            "max_motion_m": MAX_MOTION_M,
+        }
         return {**values, "linear_lift": True} if self.linear_lift else values
 
     def _levels(self, height: int, width: int) -> int:
@@ -229,16 +233,8 @@ def make_solver(backend: str, camera: Intrinsics, schedule: Schedule, threads: i
     """``backend``: "numba" or "torch"."""
     if backend == "torch":
         return TorchBackend(camera, schedule)
-    say_if_compiling()
+    say_if_compiling(sweep.sweep)
     return NumbaBackend(camera, schedule, threads)
-
-
-def say_if_compiling() -> None:
-    """Numba compiles once per installation and keeps the result on disk; a silent minute would look like a hang."""
-    kernel = sweep.sweep
-    if kernel.signatures or any(Path(kernel.stats.cache_path).glob("sweep.sweep-*.nbi")):
-        return
-    logging.getLogger("vidaff").warning("compiling the scene flow kernels, once (about half a minute) ...")
 
 
 def _padding(height: int, width: int, multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:

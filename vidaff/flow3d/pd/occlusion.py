@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidaff.flow3d.pd.sweep import kernel
+from vidaff.flow3d.pd.compiling import kernel
 
 MARGIN = 1.0
 """Grey levels by which a rival must explain a place better."""
@@ -32,7 +32,11 @@ IN_FRONT_M = 0.05
 GOOD_ENOUGH = 0.5
 """Grey levels by which the surface's motion may be worse than the pixel's own."""
 DEPTH_WEIGHT = 100.0
-"""Grey levels that a metre of unexplained depth costs."""
+"""Grey levels that a metre of unexplained depth costs ..."""
+DEPTH_LIMIT_M = 0.3
+"""... up to this depth."""
+NO_DEPTH_COST = 3.0
+"""Grey levels that a place without depth costs."""
 
 SEEN, SURFACE, HIDDEN, LONELY = 0, 1, 2, 3
 """Verdicts: keeps its motion; took its surface's; took it, and is hidden; nothing of its surface was found."""
@@ -51,11 +55,13 @@ def settings() -> dict[str, float]:
         "in_front_m": IN_FRONT_M,
         "good_enough": GOOD_ENOUGH,
         "depth_weight": DEPTH_WEIGHT,
+        "depth_limit_m": DEPTH_LIMIT_M,
+        "no_depth_cost": NO_DEPTH_COST,
     }
 
 
 _MARGIN, _GOOD, _FRONT = np.float32(MARGIN), np.float32(GOOD_ENOUGH), np.float32(IN_FRONT_M)
-_WEIGHT, _FAR, _NO_DEPTH = np.float32(DEPTH_WEIGHT), np.float32(0.3), np.float32(3)
+_WEIGHT, _FAR, _NO_DEPTH = np.float32(DEPTH_WEIGHT), np.float32(DEPTH_LIMIT_M), np.float32(NO_DEPTH_COST)
 _APART, _APART_SHARE, _NEAR, _SLOPE = np.float32(APART_PX), np.float32(APART), np.float32(SURFACE_M), np.float32(SLOPE)
 _HALF, _ALIKE = np.float32(0.5), np.float32(ALIKE)
 

@@ -31,8 +31,7 @@ class Schedule:
     motion. ``mu``: weight of the depth term; that of the grey term is 1. ``limit_px``: clamp of each warp's
     increment, in pixels of its level. ``keep_duals``: dual variables go on over a change of level and over the
     warps of one level. ``masked`` (ours): no data terms where the warp leaves the picture or meets another surface
-    more than ``jump_m`` metres away, and no depth term where a depth is missing. ``linear_lift``: lift to metres
-    as the authors' program does, without the term u w / f.
+    more than ``jump_m`` metres away, and no depth term where a depth is missing.
     """
 
     stages: tuple[Stage, ...]
@@ -43,7 +42,6 @@ class Schedule:
     keep_duals: bool = True
     masked: bool = False
     jump_m: float = 0.05
-    linear_lift: bool = False
 
 
 def authors(rows: int) -> Schedule:

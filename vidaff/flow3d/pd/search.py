@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidaff.flow3d.pd.sweep import kernel
+from vidaff.flow3d.pd.compiling import kernel
 
 WINDOW = 2
 """Half the side of the 5x5 window."""

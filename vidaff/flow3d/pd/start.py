@@ -14,7 +14,7 @@ import numpy as np
 
 from vidaff.flow3d import clean
 from vidaff.flow3d.clean import landed_elsewhere, smooth_depth_motion
-from vidaff.flow3d.dis import FINE, DisFlow2D
+from vidaff.flow3d.dis import FINE, DisFlow2D, describe
 from vidaff.flow3d.lift import pixel_grid, sample_depth
 from vidaff.flow3d.pd import occlusion, search
 from vidaff.flow3d.pd.threads import run_all, run_rows
@@ -38,7 +38,6 @@ CAMERA_RESTS_M = 0.02
 """Median depth motion up to which most of what is seen is taken to be at rest."""
 COST_WINDOW = 5
 """Side of the window over which grey differences are averaged."""
-DEPTH_COST_LIMIT_M = 0.3
 
 
 class Start(NamedTuple):
@@ -59,7 +58,7 @@ Picture = tuple[np.ndarray, np.ndarray]
 def settings() -> dict[str, Any]:
     """Every number that changes the result, to be stored with the data."""
     return {
-        "dis": FINE._asdict(),
+        "dis": describe(FINE),
         "search_side": SEARCH_SIDE,
         "search_reach": SEARCH_REACH,
         "doubt": DOUBT,
@@ -69,7 +68,6 @@ def settings() -> dict[str, Any]:
         "rest_px": REST_PX,
         "camera_rests_m": CAMERA_RESTS_M,
         "cost_window": COST_WINDOW,
-        "depth_cost_limit_m": DEPTH_COST_LIMIT_M,
         "search": search.settings(),
         "occlusion": occlusion.settings(),
         "clean": clean.settings(),
@@ -158,7 +156,7 @@ def _stop_what_rests(frame0: Picture, frame1: Picture, motion: np.ndarray, raw: 
     (grey0, depth0), (grey1, depth1) = frame0, frame1
     change = np.where((depth0 > 0) & (depth1 > 0), depth1 - depth0, np.float32(0))
     still: np.ndarray = cv2.boxFilter(cv2.absdiff(grey0, grey1), cv2.CV_32F, (COST_WINDOW, COST_WINDOW))
-    still += np.float32(occlusion.DEPTH_WEIGHT) * np.minimum(np.abs(change), np.float32(DEPTH_COST_LIMIT_M))
+    still += np.float32(occlusion.DEPTH_WEIGHT) * np.minimum(np.abs(change), np.float32(occlusion.DEPTH_LIMIT_M))
     rests = (still <= cost) & (np.abs(motion).max(axis=-1) > REST_PX)
     motion[rests] = 0
     raw[rests] = change[rests]
@@ -171,7 +169,7 @@ def _match_cost(grey0: np.ndarray, grey1: np.ndarray, motion: np.ndarray, raw: n
         grey1, motion + pixel_grid(*grey0.shape), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     cost: np.ndarray = cv2.boxFilter(cv2.absdiff(grey0, warped), cv2.CV_32F, (COST_WINDOW, COST_WINDOW))
-    cost += np.float32(occlusion.DEPTH_WEIGHT) * np.minimum(np.abs(raw), np.float32(DEPTH_COST_LIMIT_M))
+    cost += np.float32(occlusion.DEPTH_WEIGHT) * np.minimum(np.abs(raw), np.float32(occlusion.DEPTH_LIMIT_M))
     return cost
 
 

@@ -16,12 +16,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from vidaff.flow3d.pd.compiling import kernel
 from vidaff.flow3d.pd.denormals import flush_denormals, restore_denormals
-
-# Any: numba's functions take and give plain and NumPy scalars alike.
-kernel: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz", "afn"})
 
 U, V, W, U_BAR, V_BAR, W_BAR, P_D, P_UX, P_UY, P_VX, P_VY, P_WX, P_WY = range(13)
 """Planes of the state (13, H, W): totals, their extrapolations, duals."""

@@ -49,3 +49,8 @@ def run_rows(rows: int, threads: int, work: Callable[[int, int], Any]) -> None:
 @functools.lru_cache(maxsize=8)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="pd-flow")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process inherits the pool but none of its threads: it would wait for ever.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -222,12 +222,13 @@ def _no_denormals(device: torch.device) -> Iterator[None]:
     if device.type != "cpu":
         yield
         return
-    # Torch cannot tell the present setting: it is assumed to be torch's default, off.
+    # Torch does not tell the present setting; what it makes of such a number does.
+    before = (torch.tensor(1e-40) * 1).item() == 0
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)
 
 
 def _check(
