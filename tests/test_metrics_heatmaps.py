@@ -45,10 +45,11 @@ def test_flat_and_empty_maps_have_scores(protocol: str) -> None:
     assert even == heatmap_scores(gt, np.ones((5, 5)), protocol=protocol)
 
 
-def test_the_threshold_of_nss_is_inclusive_in_one_protocol() -> None:
-    gt = np.array([[0.0, 1.0, 10.0, 0.0]])
+@pytest.mark.parametrize("protocol", ["wsag", "locate"])
+def test_nss_looks_where_the_truth_is_above_a_tenth(protocol: str) -> None:
     pred = np.array([[1.0, 5.0, 2.0, 1.0]])
-    assert heatmap_scores(pred, gt * 1.000001).nss > heatmap_scores(pred, [[0, 0.99, 10, 0]]).nss  # type: ignore[arg-type]
+    above, below = (heatmap_scores(pred, np.array([[2.0, low, 12.0, 2.0]]), protocol=protocol) for low in (3.1, 2.9))
+    assert above.nss > 0 > below.nss
 
 
 @pytest.mark.parametrize(

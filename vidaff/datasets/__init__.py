@@ -17,12 +17,18 @@ from vidaff.errors import VidaffError
 DATASETS: dict[str, str] = {
     "sor3d-aff": "vidaff.datasets.sor3d_aff:Sor3dAff",
     "own-clips": "vidaff.datasets.own_clips:OwnClips",
+    "umd": "vidaff.datasets.umd:Umd",
+    "iit-aff": "vidaff.datasets.iit_aff:IitAff",
+    "utkinect": "vidaff.datasets.utkinect:UTKinect",
 }
 """Name -> ``module:Class``, imported when it is asked for."""
 
+STILLS = ("umd", "iit-aff")
+"""Sets of still pictures, which are clips of one frame with classes of their own."""
+
 SPLITS = ("train", "val")
 
-__all__ = ["DATASETS", "SPLITS", "Clip", "ClipDataset", "ClipInfo", "dataset_class", "load_dataset"]
+__all__ = ["DATASETS", "SPLITS", "STILLS", "Clip", "ClipDataset", "ClipInfo", "dataset_class", "load_dataset"]
 
 
 def dataset_class(name: str) -> type[ClipDataset]:
@@ -47,6 +53,10 @@ def load_dataset(name: str, root_or_file: str | Path, split: str, **options: Any
 
         if options:
             raise VidaffError(f"{source}: a prepared file takes no options, got {', '.join(sorted(options))}")
+        if name in STILLS:
+            from vidaff.datasets.prepared_stills import PreparedStills
+
+            return PreparedStills(source, split, dataset=name)
         return PreparedClips(source, split, dataset=name)
     if not source.exists():
         raise VidaffError(f"{source}: no such file or folder")

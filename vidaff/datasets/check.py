@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,18 +79,26 @@ def check_dataset(
     or the data set's name is unknown; everything else is a :class:`Problem`.
     """
     root = Path(root)
-    if name not in _FOLDERS:
-        raise VidaffError(f"unknown data set {name!r}; known: {', '.join(_FOLDERS)}")
+    if name not in _FOLDERS and name not in _OTHERS:
+        raise VidaffError(f"unknown data set {name!r}; known: {', '.join((*_FOLDERS, *_OTHERS))}")
     require_folder(root)
     report = Report(name, str(root))
-    tasks = [(name, root, folder, quick) for folder in _FOLDERS[name](root, report)]
-    for frames, problems in run_pool(check_recording, tasks, workers=workers):
+    work, tasks = _plan(name, root, report, quick)
+    for frames, problems in run_pool(work, tasks, workers=workers):
         report.frames += frames
         report.problems += problems
         if tick is not None:
             tick(len(tasks))
     report.problems.sort(key=lambda problem: (problem.note, problem.recording, problem.file))
     return report
+
+
+def _plan(name: str, root: Path, report: Report, quick: bool) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
+    """What looks through a part of the tree, and the parts; each gives its number of frames and its problems."""
+    if name in _OTHERS:
+        module = importlib.import_module(_OTHERS[name])
+        return module.check_part, module.parts(root, report, quick)
+    return check_recording, [(name, root, folder, quick) for folder in _FOLDERS[name](root, report)]
 
 
 def _sor3d_folders(root: Path, report: Report) -> list[Path]:
@@ -116,6 +125,12 @@ def _own_folders(root: Path, report: Report) -> list[Path]:
 
 
 _FOLDERS: dict[str, Callable[[Path, Report], list[Path]]] = {"sor3d-aff": _sor3d_folders, "own-clips": _own_folders}
+_OTHERS = {
+    "umd": "vidaff.datasets.check_umd",
+    "iit-aff": "vidaff.datasets.check_iit_aff",
+    "utkinect": "vidaff.datasets.check_utkinect",
+}
+"""Data sets without the folders of recordings, and the modules that look through them."""
 
 
 def check_recording(name: str, root: Path, folder: Path, quick: bool) -> tuple[int, list[Problem]]:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from vidaff.datasets import SPLITS, dataset_class
+from vidaff.datasets import SPLITS, STILLS, ClipDataset, dataset_class
 from vidaff.datasets.base import Clip
 from vidaff.datasets.calibration import read_calibration
 from vidaff.datasets.folder import FolderClips, require_folder
 from vidaff.datasets.guarded_file import GuardedFile
 from vidaff.datasets.pool import run_pool
-from vidaff.datasets.prepared import ARRAYS, FORMAT, VERSION, open_prepared, read_head
-from vidaff.datasets.taxonomy import CLASSES
+from vidaff.datasets.prepared import ARRAYS, FORMAT, VERSION, open_prepared
+from vidaff.datasets.prepared_stills import read_any_head
+from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
 from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
 from vidaff.frames import default_intrinsics
@@ -45,6 +46,9 @@ class PrepareSettings:
     :mod:`vidaff.flow3d`, computed at the stored size; ``exact`` copies the ground truth of synthetic clips; ``none``
     stores no flow. ``clip_length`` keeps the last frames only. ``frame_rule``: ``fps`` or ``authors``.
     ``all_labels`` keeps classes beside the recording's action. ``black_is_ignore``: black in masks is 255.
+
+    Still pictures take ``size``, ``centre_crop`` and ``flow="none"`` only, and ``dataset_options``, the options of
+    their class, such as ``{"protocol": "novel"}``.
     """
 
     size: tuple[int, int] = (96, 96)
@@ -57,6 +61,7 @@ class PrepareSettings:
     frame_rule: str = "fps"
     all_labels: bool = False
     black_is_ignore: bool = False
+    dataset_options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.flow not in FLOWS:
@@ -66,11 +71,25 @@ class PrepareSettings:
         """Options for the class that reads the folders."""
         values = asdict(self)
         flow = values.pop("flow")
+        values.pop("dataset_options")
         return {**values, "exact_flow": flow == "exact"}
+
+    def still_options(self) -> dict[str, Any]:
+        """Options for the class that reads still pictures; raise :class:`VidaffError` for settings of clips."""
+        if self.flow != "none":
+            raise VidaffError(f"still pictures do not move: flow must be none, got {self.flow!r}")
+        for setting in fields(self):
+            if setting.name in ("size", "centre_crop", "flow", "dataset_options"):
+                continue
+            if getattr(self, setting.name) != setting.default:
+                raise VidaffError(f"still pictures take no {setting.name}={getattr(self, setting.name)!r}")
+        return {"size": self.size, "centre_crop": self.centre_crop, **self.dataset_options}
 
     def as_dict(self) -> dict[str, Any]:
         """All that changes the stored numbers, JSON-able: the calibration's content instead of its path."""
         values: dict[str, Any] = {**asdict(self), "size": list(self.size)}
+        if not self.dataset_options:
+            del values["dataset_options"]  # as in files of clips, which have none
         if self.calibration is not None:
             values["calibration"] = read_calibration(self.calibration).as_dict()
         method = self.flow if self.flow in METHODS else "none"
@@ -114,15 +133,19 @@ def prepare_clips(
     return out
 
 
-def open_splits(dataset_name: str, root: str | Path, settings: PrepareSettings) -> dict[str, FolderClips]:
+def open_splits(dataset_name: str, root: str | Path, settings: PrepareSettings) -> Mapping[str, ClipDataset]:
     """The splits that exist under ``root``. Own clips without ``train/`` and ``val/`` all count as ``train``."""
     root = Path(root)
     require_folder(root)
-    found = dataset_class(dataset_name)
+    found: Any = dataset_class(dataset_name)
+    if dataset_name in STILLS:
+        return {split: found(root, split, **settings.still_options()) for split in SPLITS}
     if not issubclass(found, FolderClips):
         raise VidaffError(f"{dataset_name}: clips of this data set cannot be prepared")
+    if settings.dataset_options:
+        raise VidaffError(f"{dataset_name}: takes no option {next(iter(settings.dataset_options))!r}")
     splits = [split for split in SPLITS if (root / split).is_dir()] or ["train"]
-    return {split: found(root, split, **settings.options()) for split in splits}  # type: ignore[call-arg, arg-type]
+    return {split: found(root, split, **settings.options()) for split in splits}
 
 
 def compute_flow(clip: Clip, method: str) -> np.ndarray:
@@ -150,7 +173,7 @@ def _is_done(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
     if not resume:
         raise VidaffError(f"{out}: exists already; choose another name, or pass --overwrite")
     with open_prepared(out) as file:
-        head = read_head(file, out)
+        head = read_any_head(file, out)
     if any(head[key] != value for key, value in record.items()):
         raise VidaffError(f"{out}: was made with other settings; pass --overwrite to replace it")
     return True
@@ -179,7 +202,7 @@ _worker: dict[str, Any] = {}
 """What a worker process keeps between clips."""
 
 
-def _start_worker(datasets: dict[str, FolderClips], settings: PrepareSettings, parts: Path) -> None:
+def _start_worker(datasets: Mapping[str, ClipDataset], settings: PrepareSettings, parts: Path) -> None:
     _worker.update(datasets=datasets, settings=settings, parts=parts)
 
 
@@ -245,8 +268,11 @@ def _write_joined(disk: GuardedFile, record: dict[str, Any], parts: Path, clips:
                 fps = max(fps, float(shard.attrs["fps"]))
             disk.check()
         height, width = settings["size"]
+        taxonomy = taxonomy_of(record["dataset"])
+        if record["dataset"] in STILLS:
+            file.attrs["colours"] = json.dumps([*taxonomy.colours, taxonomy.background_colour])
         file.attrs.update(
             format=FORMAT, version=VERSION, dataset=record["dataset"], height=height, width=width,
-            fps=fps, classes=json.dumps(CLASSES), settings=json.dumps(settings),
+            fps=fps, classes=json.dumps(taxonomy.classes), settings=json.dumps(settings),
         )  # fmt: skip
     disk.check()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -28,12 +29,11 @@ WORST_RANK = 9
 GRID = (480, 640)
 CAMERA = Intrinsics(570.3, 570.3, 320, 240)
 """Nominal camera of a 640x480 frame; the set ships none. Source: ``depthtocloud.m`` of the authors' SRFAff release."""
-CATEGORY_LABELS = {
-    **dict.fromkeys(("bowl",), {4}), **dict.fromkeys(("cup", "pot"), {4, 7}), "mug": {1, 4, 7}, "ladle": {1, 4},
-    **dict.fromkeys(("knife", "saw", "scissors", "shears"), {1, 2}),
-    **dict.fromkeys(("scoop", "spoon", "trowel"), {1, 3}), **dict.fromkeys(("shovel", "turner"), {1, 6}),
-    **dict.fromkeys(("hammer", "mallet", "tenderizer"), {1, 5}),
+_PARTS = {
+    (4,): "bowl", (4, 7): "cup pot", (1, 4, 7): "mug", (1, 4): "ladle", (1, 2): "knife saw scissors shears",
+    (1, 3): "scoop spoon trowel", (1, 6): "shovel turner", (1, 5): "hammer mallet tenderizer",
 }  # fmt: skip
+CATEGORY_LABELS = {name: set(ids) for ids, names in _PARTS.items() for name in names.split()}
 """Ids on disk that occur in the labels of each category. A reading of all 28,843 frames, not a rule of the authors."""
 
 _NUMBER = r"[0-9]{1,8}"
@@ -78,7 +78,9 @@ class Umd(StillDataset):
     """
 
     taxonomy = UMD
-    choices = {"protocol": tuple(PROTOCOLS), "frames": ("all", "manual"), "labels": ("top", "ranked")}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "protocol": tuple(PROTOCOLS), "frames": ("all", "manual"), "labels": ("top", "ranked"),
+    }  # fmt: skip
 
     def __init__(
         self, root: str | Path, split: str, *, size: Size | None = None, centre_crop: int | None = None, **options: Any
@@ -186,7 +188,7 @@ def list_frames(root: Path, tool: str) -> list[Frame]:
     for match in filter(None, map(_FRAME.fullmatch, names)):
         if match[1] == tool:
             kinds.setdefault(match[2], set()).add(match[3])
-    return [Frame(tool, number, frozenset(kinds[number])) for number in sorted(kinds)]
+    return [Frame(tool, number, frozenset(kinds[number])) for number in sorted(kinds, key=int)]
 
 
 def read_labels(path: Path) -> np.ndarray:

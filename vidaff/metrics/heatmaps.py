@@ -1,0 +1,90 @@
+"""Metrics of heat maps on AGD20K: KL divergence (KLD), similarity (SIM), normalised scanpath saliency (NSS).
+
+Two public evaluators differ in details that move numbers. ``wsag`` is that of WSAG-PLSP, ``locate`` that of LOCATE
+and the methods before it:
+
+=======  =======================================  ================================  ====================
+         KLD                                      standard deviation in NSS         looked-at pixels
+=======  =======================================  ================================  ====================
+wsag     ln(P + 1e-10): at most 23.0 per pixel    of the sample (n - 1)             truth >= 0.1, rescaled
+locate   1e-12 in the ratio and in the logarithm  of the population (n)             truth > 0.1, rescaled
+=======  =======================================  ================================  ====================
+
+The first caps the penalty of over-confident maps lower, so its KLD does not compare with that of earlier papers.
+
+Source: Xu and Mu, ICLR 2025 (WSAG-PLSP), and Li et al., CVPR 2023 (LOCATE): their public evaluators.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+PROTOCOLS = ("wsag", "locate")
+SIZE = 224
+"""Side of the square on which maps of AGD20K are compared."""
+_EPS = 1e-12
+_WSAG_EPS = 1e-10
+
+
+class HeatmapScores(NamedTuple):
+    """``kld`` (nats, lower is better), ``sim`` (0..1) and ``nss`` (standard deviations), higher is better."""
+
+    kld: float
+    sim: float
+    nss: float
+
+
+def heatmap_scores(pred: np.ndarray, gt: np.ndarray, *, protocol: str = "wsag") -> HeatmapScores:
+    """Compare two heat maps (H, W) of values >= 0, in any unit: both are divided by their sum.
+
+    An all-zero truth counts as an even one (AGD20K has one such file). Both evaluators fail on some flat maps; here a
+    flat or empty prediction has NSS 0, and an empty one SIM 0 and the KLD of a map that misses everything.
+
+    Raises:
+        ValueError: shapes that differ, negative or non-finite values, an unknown ``protocol``.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol: unknown {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    pred, gt = _checked(pred, "pred"), _checked(gt, "gt")
+    if pred.shape != gt.shape:
+        raise ValueError(f"pred: shape {pred.shape} differs from gt's {gt.shape}")
+    if not gt.any():
+        gt = np.ones_like(gt)
+    pred, gt = pred / (pred.sum() or 1.0), gt / gt.sum()
+    sim = float(np.minimum(pred, gt).sum())
+    return HeatmapScores(_divergence(pred, gt, protocol), sim, _saliency(pred, gt, protocol))
+
+
+def _checked(values: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or values.size < 2:
+        raise ValueError(f"{name}: must be (H, W) of two pixels or more, got shape {values.shape}")
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ValueError(f"{name}: values must be finite and not negative")
+    return values
+
+
+def _divergence(pred: np.ndarray, gt: np.ndarray, protocol: str) -> float:
+    if protocol == "locate":
+        return float((gt * np.log(gt / (pred + _EPS) + _EPS)).sum())
+    there = gt > 0
+    return float((gt[there] * (np.log(gt[there]) - np.log(pred[there] + _WSAG_EPS))).sum())
+
+
+def _saliency(pred: np.ndarray, gt: np.ndarray, protocol: str) -> float:
+    """Mean of the standardised prediction over the pixels where the truth, rescaled to 0..1, is high."""
+    spread = pred.std(ddof=0 if protocol == "locate" else 1)
+    if pred.max() == pred.min():  # rounding leaves a spread that is not quite zero
+        return 0.0
+    height = (gt - gt.min()) / (gt.max() - gt.min() + _EPS)
+    seen = height > 0.1 if protocol == "locate" else height >= 0.1
+    return float(((pred - pred.mean()) / spread)[seen].sum() / (seen.sum() + _EPS))
+
+
+def resize_heatmap(heat: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """Resize a map (H, W) to (size, size) float64, bilinear without anti-aliasing, as both evaluators do."""
+    import cv2
+
+    return cv2.resize(np.asarray(heat, np.float64), (size, size), interpolation=cv2.INTER_LINEAR)
