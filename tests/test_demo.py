@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from vidaff.cli.demo import command
-from vidaff.demo import DemoSettings, Journal, last_action, open_folder, read_curves, run_demo
+from vidaff.datasets.prepared import PreparedClips
+from vidaff.demo import Chain, DemoSettings, Journal, last_action, open_folder, read_curves, run_demo
 from vidaff.demo_report import write_report
 from vidaff.errors import VidaffError
 from vidaff.io import read_json, write_json
+from vidaff.weights import load_checkpoint
 
 AFFORDANCES = ("cut", "grasp", "hammer", "lift", "paint", "push", "rotate", "squeeze", "type")
 
@@ -30,6 +32,14 @@ def test_a_finished_step_is_not_made_again(tmp_path: Path) -> None:
         assert journal.step("one", "First step", work) == {"answer": 42}
     assert calls == [1]
     assert said[0] == "[1/1] First step" and said[-1] == "[1/1] First step: done before"
+
+
+def test_the_data_hold_the_flow_that_the_trained_model_knows(tmp_path: Path) -> None:
+    settings = DemoSettings(clips_train=2, clips_val=1, size=16)
+    chain = Chain(tmp_path, settings, workers=1, device="cpu", progress=False)
+    made = tmp_path / chain.data()["file"]
+    trained = load_checkpoint(settings.checkpoint).info["flow_method"]
+    assert PreparedClips(made, "val").settings["flow"] == trained
 
 
 def test_a_failed_step_leaves_no_mark(tmp_path: Path) -> None:

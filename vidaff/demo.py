@@ -154,14 +154,16 @@ class Chain:
     def data(self) -> Result:
         """Render the clips, and write them with computed scene flow to a prepared file."""
         from vidaff.default_data import default_data
-        from vidaff.weights import load_checkpoint
+        from vidaff.weights import flow_method, load_checkpoint
 
         settings = self.settings
-        taken = load_checkpoint(settings.checkpoint).recipe.input.size
+        shipped = load_checkpoint(settings.checkpoint)
+        taken = shipped.recipe.input.size
         size = taken if settings.size is None else (settings.size, settings.size)
         path = default_data(
             self.folder / "data", size=size, clips_train=settings.clips_train, clips_val=settings.clips_val,
-            seed=DATA_SEED + settings.seed, workers=self.workers, progress=self.progress,
+            seed=DATA_SEED + settings.seed, flow=flow_method(shipped.recipe, shipped.info), workers=self.workers,
+            progress=self.progress,
         )  # fmt: skip
         return {"file": str(path.relative_to(self.folder)), "size": list(size)}
 

@@ -26,7 +26,7 @@ from vidaff.datasets.prepared import ARRAYS, FORMAT, VERSION, open_prepared
 from vidaff.datasets.prepared_stills import read_any_head
 from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
-from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
+from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow, scene_flow
 from vidaff.frames import default_intrinsics
 from vidaff.io import atomic_path, read_json, write_json
 from vidaff.progress import progress_bar
@@ -122,6 +122,8 @@ def prepare_clips(
     parts = _begin(out, {**record, "root": str(Path(root).resolve())}, resume=resume, overwrite=overwrite)
     clips = [(split, dataset.name(i), i) for split, dataset in datasets.items() for i in range(len(dataset))]
     left = [(split, i) for split, name, i in clips if not _shard(parts, split, name).is_file()]
+    if workers > 1 and len(left) > 1 and settings.flow in METHODS:
+        _warm_up(settings.flow)
     with progress_bar(shown=progress) as bar:
         task = bar.add_task("preparing", total=len(clips), completed=len(clips) - len(left))
         start = (datasets, settings, parts)
@@ -162,6 +164,12 @@ def compute_flow(clip: Clip, method: str) -> np.ndarray:
     depth_m = [None] * len(clip.rgb) if clip.depth is None else clip.depth.astype(np.float32) / 1000
     steps = [stream.step(rgb, depth) for rgb, depth in zip(clip.rgb, depth_m, strict=True)]
     return np.stack([pack_flow(flow, valid) for flow, valid in steps])
+
+
+def _warm_up(method: str) -> None:
+    """Compile what the flow method needs before several processes all do."""
+    black, plane = np.zeros((96, 96), np.uint8), np.ones((96, 96), np.float32)
+    scene_flow(black, plane, black, plane, Intrinsics(96, 96, 47.5, 47.5), method=method)
 
 
 def _is_done(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
