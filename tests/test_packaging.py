@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import vidaff
-from vidaff.config import load_recipe, recipe_names
+from vidaff.config import OTHER_MODELS, VIDEO, load_recipe, recipe_names
 from vidaff.datasets import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,10 +119,13 @@ def test_every_dataset_has_a_card_and_every_card_a_dataset() -> None:
 
 
 def test_every_model_card_names_a_recipe_or_a_shipped_checkpoint() -> None:
+    from vidaff.models.image.settings import GROUNDERS
     from vidaff.weights import SHIPPED
 
     assert cards("models")
-    assert cards("models") <= {*recipe_names(), *SHIPPED, *SHIPPED.values()}
+    recipes = {name for model in (VIDEO, *OTHER_MODELS) for name in recipe_names(model)}
+    assert cards("models") <= {*recipes, *SHIPPED, *SHIPPED.values(), *GROUNDERS}
+    assert {*OTHER_MODELS, *GROUNDERS} <= cards("models")
 
 
 def test_every_shipped_checkpoint_has_a_card_and_its_record() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -260,3 +261,8 @@ def test_two_processes_share_the_global_batch(data, tmp_path):
     assert load_checkpoint(tmp_path / "run" / "best").recipe == alone
     # Same number of optimiser steps as one process makes.
     assert [r["step"] for r in read_history(tmp_path / "run")] == [r["step"] for r in read_history(tmp_path / "alone")]
+
+
+def test_data_of_other_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VidaffError, match=r"does not train on 'umd'.*affordancenet"):
+        train(load_recipe("tiny"), tmp_path, tmp_path / "out", dataset="umd", progress=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -177,10 +177,23 @@ class Recipe(Settings):
     train: TrainSettings = TrainSettings()
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the package."""
+VIDEO = "video"
+"""The model whose recipes are :class:`Recipe`. Recipes of another model bear its name as their first word."""
+OTHER_MODELS = ("affordancenet",)
+
+S = TypeVar("S", bound=Settings)
+
+
+def recipe_names(model: str = VIDEO) -> list[str]:
+    """Names of a model's recipes that ship with the package."""
     folder = importlib.resources.files("vidaff") / "recipes"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return [name for name in names if _model_of(name) == model]
+
+
+def _model_of(recipe: str) -> str:
+    first = recipe.partition("-")[0]
+    return first if first in OTHER_MODELS else VIDEO
 
 
 def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -189,17 +202,30 @@ def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Reci
     Raises:
         VidaffError: unknown recipe, unreadable YAML, unknown key or a value out of range; names the key.
     """
-    text, where = _recipe_text(name_or_file)
+    data, where = read_recipe(name_or_file, overrides)
+    return recipe_from_dict(data, where=where)
+
+
+def read_recipe(
+    name_or_file: str | Path, overrides: Iterable[str] = (), *, model: str = VIDEO
+) -> tuple[dict[str, Any], str]:
+    """A recipe of ``model`` as a plain dictionary, overrides applied, and what to call it in errors."""
+    text, where = _recipe_text(name_or_file, model)
     data = _parse_yaml(text, where)
     for override in overrides:
         _apply_override(data, override)
-    return recipe_from_dict(data, where=where)
+    return data, where
 
 
 def recipe_from_dict(data: dict[str, Any], *, where: str) -> Recipe:
     """Validate a plain dictionary as a :class:`Recipe`; ``where`` names its origin in the error."""
+    return validate_settings(Recipe, data, where=where)
+
+
+def validate_settings(kind: type[S], data: dict[str, Any], *, where: str) -> S:
+    """Validate a plain dictionary as settings of a kind; raise :class:`VidaffError` naming the first bad key."""
     try:
-        return Recipe.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -208,18 +234,23 @@ def recipe_from_dict(data: dict[str, Any], *, where: str) -> Recipe:
         raise VidaffError(f"{where}: {key}: {reason}{more}") from error
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: Settings) -> str:
     """The recipe as YAML with every key spelled out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def _recipe_text(name_or_file: str | Path) -> tuple[str, str]:
-    if str(name_or_file) in recipe_names():
+def _recipe_text(name_or_file: str | Path, model: str) -> tuple[str, str]:
+    other = _model_of(str(name_or_file))
+    if other != model and str(name_or_file) in recipe_names(other):
+        raise VidaffError(
+            f"recipe {str(name_or_file)!r}: is of the model {other}, not of {model}; pass --model {other}"
+        )
+    if str(name_or_file) in recipe_names(model):
         resource = importlib.resources.files("vidaff") / "recipes" / f"{name_or_file}.yaml"
         return resource.read_text(encoding="utf-8"), f"recipe {name_or_file}"
     path = Path(name_or_file)
     if not path.is_file():
-        raise VidaffError(f"recipe {str(name_or_file)!r}: neither a file nor one of {', '.join(recipe_names())}")
+        raise VidaffError(f"recipe {str(name_or_file)!r}: neither a file nor one of {', '.join(recipe_names(model))}")
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise VidaffError(f"{path}: larger than {MAX_RECIPE_BYTES >> 20} MiB, refused as a recipe")
     try:

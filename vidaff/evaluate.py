@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,11 @@ from vidaff.datasets.taxonomy import AFFORDANCES, BACKGROUND, CLASSES, IGNORE, N
 from vidaff.errors import VidaffError
 from vidaff.metrics import ClipOutcome, bootstrap_intervals, confusion_matrix, summarise, weighted_f_measure
 from vidaff.models.video.inputs import InputCoder
-from vidaff.weights import Checkpoint, flow_method, load_checkpoint
+from vidaff.weights import Checkpoint, checkpoint_format, flow_method, load_checkpoint
+
+if TYPE_CHECKING:
+    from vidaff.models.baselines.checkpoint import DetectorCheckpoint
+    from vidaff.models.baselines.runner import DetectorRunner
 
 MODES = ("video", "static")
 OVERALL_METRICS = {
@@ -42,7 +46,7 @@ class ClipPrediction:
     """One clip's last frame as the model sees it and as it should.
 
     ``rgb`` (H, W, 3) uint8, ``truth`` and ``labels`` (H, W) uint8 class ids (truth also 255 = ignore);
-    ``action`` and ``predicted_action`` ids 0..8 (action -1 = unknown).
+    ``action`` and ``predicted_action`` ids 0..8 (-1 = unknown; AffordanceNet predicts none).
     """
 
     name: str
@@ -60,7 +64,8 @@ class EvalResult:
 
     ``overall``: metric -> value; ``per_class``: metric -> affordance -> value; ``intervals``: the same keys, each
     (low, high) of the 95 % bootstrap over clips. ``confusion`` (10, 10) pixels and ``actions`` (9, 9) clips, rows
-    truth. ``clips``: one record per clip. ``best``, ``worst``: predictions kept for pictures.
+    truth. ``clips``: one record per clip. ``model``: ``video`` or ``affordancenet``. ``best``, ``worst``: predictions
+    kept for pictures. ``beside``: results of earlier evaluations to be shown in the same table.
     """
 
     mode: str
@@ -75,21 +80,23 @@ class EvalResult:
     actions: np.ndarray
     clips: list[dict[str, Any]]
     seconds: float
+    model: str = "video"
+    beside: list[dict[str, Any]] = field(default_factory=list, repr=False)
     best: list[ClipPrediction] = field(default_factory=list, repr=False)
     worst: list[ClipPrediction] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-able content, without the pictures."""
-        kept = {key: value for key, value in vars(self).items() if key not in ("best", "worst")}
+        kept = {key: value for key, value in vars(self).items() if key not in ("best", "worst", "beside")}
         content: dict[str, Any] = _plain({**kept, "num_clips": len(self.clips), "classes": CLASSES})
         return content
 
 
 def evaluate(
-    checkpoint: str | Path | Checkpoint,
+    checkpoint: str | Path | Checkpoint | DetectorCheckpoint,
     data: str | Path | ClipDataset,
     *,
-    mode: str = "video",
+    mode: str | None = None,
     split: str = "val",
     dataset: str = "sor3d-aff",
     out: str | Path | None = None,
@@ -99,6 +106,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 8,
     limit: int | None = None,
+    beside: Sequence[str | Path] = (),
     progress: bool = True,
 ) -> EvalResult:
     """Score a checkpoint on one split.
@@ -107,7 +115,7 @@ def evaluate(
         checkpoint: path or shipped name, or one that is loaded already (its model is put on ``device``).
         data: root folder or prepared file of ``dataset``, or an open split.
         mode: ``video`` feeds the whole clip and scores its last frame; ``static`` the last frame alone, clip length 1
-            and zero flow.
+            and zero flow. None takes ``video`` for the video model, and ``static``, all it can do, for AffordanceNet.
         split: ``train`` or ``val``; ignored for an open split.
         dataset: registered name, see :data:`vidaff.datasets.DATASETS`.
         out: new folder for results.md, .json, .csv, confusion.png, best.png, worst.png; None writes nothing.
@@ -117,6 +125,7 @@ def evaluate(
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` ...
         batch_size: clips in one forward pass; the scores do not depend on it.
         limit: only the first clips.
+        beside: folders of earlier evaluations of the same split, to be shown in the table of the overall results.
         progress: show a progress bar.
 
     Raises:
@@ -126,29 +135,81 @@ def evaluate(
     Source: Thermos et al., ICASSP 2020, section 4.2.
     """
     _check_options(mode, batch_size, limit)
-    loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    others = [read_results(folder, dataset=dataset, split=split) for folder in beside]
+    loaded = _open_checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+    mode = _mode(loaded, mode)
     clips = data if isinstance(data, ClipDataset) else open_split(dataset, data, split, loaded)
     if not len(clips):
         raise VidaffError(f"{data}: split {split!r} holds no clip")
-    if mode == "video" and not zero_flow and not any_flow:
+    if isinstance(loaded, Checkpoint) and mode == "video" and not zero_flow and not any_flow:
         check_stored_flow(loaded, clips, str(data) if isinstance(data, str | Path) else "the data")
     folder = _prepare_out(out, overwrite)
-    runner = Runner(loaded, device=device, static=mode == "static", zero_flow=zero_flow)
+    runner = _runner(loaded, device=device, static=mode == "static", zero_flow=zero_flow)
     count = min(len(clips), limit or len(clips))
     start = time.perf_counter()
     scored = _Collector()
     for prediction in _tracked(predict_split(runner, clips, count, batch_size), count, f"{mode} {split}", progress):
         scored.add(prediction)
-    name = "loaded model" if isinstance(checkpoint, Checkpoint) else str(checkpoint)
+    name = str(checkpoint) if isinstance(checkpoint, str | Path) else "loaded model"
     result = scored.result(
         mode=mode, split=split, dataset=dataset, checkpoint=name, zero_flow=zero_flow or mode == "static",
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - start, model="video" if isinstance(loaded, Checkpoint) else "affordancenet",
+        beside=others,
     )  # fmt: skip
     if folder is not None:
         from vidaff.results import write_results
 
         write_results(result, folder)
     return result
+
+
+def _open_checkpoint(name: str | Path) -> Checkpoint | DetectorCheckpoint:
+    """A checkpoint of either model."""
+    if checkpoint_format(name) == "vidaff-affordancenet":
+        from vidaff.models.baselines.checkpoint import load_detector
+
+        return load_detector(name)
+    return load_checkpoint(name)
+
+
+def _mode(checkpoint: Checkpoint | DetectorCheckpoint, mode: str | None) -> str:
+    if isinstance(checkpoint, Checkpoint):
+        return mode or "video"
+    if mode == "video":
+        raise VidaffError("AffordanceNet sees single pictures, not clips; evaluate it with --mode static")
+    return "static"
+
+
+def _runner(
+    checkpoint: Checkpoint | DetectorCheckpoint, *, device: str, static: bool, zero_flow: bool
+) -> Runner | DetectorRunner:
+    if isinstance(checkpoint, Checkpoint):
+        return Runner(checkpoint, device=device, static=static, zero_flow=zero_flow)
+    from vidaff.models.baselines.runner import DetectorRunner
+
+    return DetectorRunner(checkpoint, device=device)
+
+
+def read_results(folder: str | Path, *, dataset: str, split: str) -> dict[str, Any]:
+    """What an earlier evaluation of ``split`` wrote into ``folder``; raise :class:`VidaffError` if it is of another."""
+    from vidaff.io import read_json
+
+    path = Path(folder) / "results.json"
+    found = read_json(path)
+    needed = {"overall": dict, "intervals": dict, "mode": str, "dataset": str, "split": str, "checkpoint": str}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in needed.items()):
+        raise VidaffError(f"{path}: not the results of vidaff eval")
+    if not all(_is_score(found["overall"].get(name), found["intervals"].get(name)) for name in OVERALL_METRICS):
+        raise VidaffError(f"{path}: holds scores that are no numbers")
+    if (found["dataset"], found["split"]) != (dataset, split):
+        raise VidaffError(f"{path}: of {found['dataset']}, split {found['split']!r}; cannot stand beside another split")
+    return found
+
+
+def _is_score(value: Any, interval: Any) -> bool:
+    """Whether these are a score and its interval as results.json holds them; null is a score that is not defined."""
+    numbers = [value, *interval] if isinstance(interval, list) else []
+    return len(numbers) == 3 and all(number is None or isinstance(number, int | float) for number in numbers)
 
 
 def check_stored_flow(checkpoint: Checkpoint, clips: ClipDataset, where: str) -> None:
@@ -170,12 +231,14 @@ def check_stored_flow(checkpoint: Checkpoint, clips: ClipDataset, where: str) ->
         raise VidaffError(f"{where}: holds flow by {method!r} with other settings than the training data; {cure}")
 
 
-def open_split(dataset: str, data: str | Path, split: str, checkpoint: Checkpoint) -> ClipDataset:
+def open_split(dataset: str, data: str | Path, split: str, checkpoint: Checkpoint | DetectorCheckpoint) -> ClipDataset:
     """Open a split on the grid of the checkpoint's inputs; a prepared file keeps the size it was made with."""
     if Path(data).is_file():
         return load_dataset(dataset, data, split)
-    inputs = checkpoint.recipe.input
-    return load_dataset(dataset, data, split, size=tuple(inputs.size), fps=inputs.fps)
+    size = tuple(checkpoint.recipe.input.size)
+    if isinstance(checkpoint, Checkpoint):
+        return load_dataset(dataset, data, split, size=size, fps=checkpoint.recipe.input.fps)
+    return load_dataset(dataset, data, split, size=size)
 
 
 class Runner:
@@ -235,7 +298,9 @@ class Runner:
         return torch.from_numpy(np.stack(present)).to(self.device)
 
 
-def predict_split(runner: Runner, clips: ClipDataset, count: int, batch_size: int) -> Iterator[ClipPrediction]:
+def predict_split(
+    runner: Runner | DetectorRunner, clips: ClipDataset, count: int, batch_size: int
+) -> Iterator[ClipPrediction]:
     """Run the first ``count`` clips, those of equal shape together; yields them in no particular order."""
     stored = getattr(clips, "settings", {}).get("flow")
     waiting: dict[Any, list[tuple[Clip, np.ndarray | None]]] = {}
@@ -253,7 +318,7 @@ def predict_split(runner: Runner, clips: ClipDataset, count: int, batch_size: in
         yield from _predict(runner, batch)
 
 
-def _predict(runner: Runner, batch: list[tuple[Clip, np.ndarray | None]]) -> Iterator[ClipPrediction]:
+def _predict(runner: Runner | DetectorRunner, batch: list[tuple[Clip, np.ndarray | None]]) -> Iterator[ClipPrediction]:
     clips = [clip for clip, _ in batch]
     labels, actions = runner.run(clips, [flow for _, flow in batch])
     for clip, label, action in zip(clips, labels, actions, strict=True):
@@ -275,14 +340,14 @@ class _Collector:
         outcome = clip_outcome(clip)
         iou = float(summarise([outcome])["mean_iou"][0])
         self.outcomes.append(outcome)
-        if clip.action >= 0:
+        if clip.action >= 0 and clip.predicted_action >= 0:
             self.actions[clip.action, clip.predicted_action] += 1
         self.records.append(
             {
                 "name": clip.name,
                 "object": clip.object,
-                "action": AFFORDANCES[clip.action] if clip.action >= 0 else None,
-                "predicted_action": AFFORDANCES[clip.predicted_action],
+                "action": action_name(clip.action),
+                "predicted_action": action_name(clip.predicted_action),
                 "iou": iou,
             }
         )
@@ -318,7 +383,13 @@ def clip_outcome(clip: ClipPrediction) -> ClipOutcome:
     labels = np.where(clip.truth == IGNORE, BACKGROUND, clip.labels)
     for index in np.flatnonzero(confusion.sum(axis=1)[:NUM_AFFORDANCES]):
         margolin[index] = weighted_f_measure(labels == index, clip.truth == index)
-    return ClipOutcome(confusion, margolin, None if clip.action < 0 else clip.predicted_action == clip.action)
+    known = clip.action >= 0 and clip.predicted_action >= 0
+    return ClipOutcome(confusion, margolin, clip.predicted_action == clip.action if known else None)
+
+
+def action_name(action: int) -> str | None:
+    """Name of an action; None for -1, which is none."""
+    return AFFORDANCES[action] if action >= 0 else None
 
 
 def _by_class(values: np.ndarray) -> dict[str, Any]:
@@ -336,8 +407,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _check_options(mode: str, batch_size: int, limit: int | None) -> None:
-    if mode not in MODES:
+def _check_options(mode: str | None, batch_size: int, limit: int | None) -> None:
+    if mode is not None and mode not in MODES:
         raise VidaffError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
     if batch_size < 1:
         raise VidaffError(f"batch size must be at least 1, got {batch_size}")

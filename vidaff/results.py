@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,34 @@ def markdown(result: EvalResult) -> str:
 
 
 def overall_rows(result: EvalResult) -> list[list[str]]:
-    """Our row, then the published ones."""
+    """Our row, those of earlier evaluations, then the published ones."""
     ours = [_with_interval(result.overall[name], result.intervals[name]) for name in OVERALL_METRICS]
-    rows = [[f"**ours, {result.mode}**", *ours]]
+    rows = [[f"**ours, {_kind(result.model)}{result.mode}**", *ours]]
+    rows += [_row_of_earlier(other) for other in result.beside]
     for name, row in published_overall(result.dataset).items():
         rows.append([f"paper: {name}", *(_number(row.get(key), 2) for key in ("iou", "f", "f_w")), "-", "-"])
     return rows
 
 
+def _kind(model: str) -> str:
+    return "AffordanceNet, " if model == "affordancenet" else ""
+
+
+def _row_of_earlier(other: Mapping[str, Any]) -> list[str]:
+    """Row of a results.json, in which what is undefined is null."""
+    cells = []
+    for name in OVERALL_METRICS:
+        value = other["overall"][name]
+        cells.append("n/a" if value is None else _with_interval(value, other["intervals"][name]))
+    kind = _kind(str(other.get("model", "video")))
+    return [f"ours, {kind}{other['mode']} ({other['checkpoint']})", *cells]
+
+
 def _class_table(result: EvalResult) -> tuple[list[str], list[list[str]]]:
     paper = IOU_PER_CLASS.get(result.mode, {}) if result.dataset == "sor3d-aff" else {}
-    header = ["class", *CLASS_METRICS.values(), *(["paper IoU"] if paper else [])]
+    # The paper gives no numbers per class for AffordanceNet.
+    published = "paper IoU" if result.model == "video" else "paper IoU (autoencoder)"
+    header = ["class", *CLASS_METRICS.values(), *([published] if paper else [])]
     rows = []
     for name in AFFORDANCES:
         row = [
@@ -132,7 +149,7 @@ def _heat_map(axes: Any, counts: np.ndarray, names: Sequence[str], title: str) -
 
 def gallery(clips: Sequence[ClipPrediction], title: str) -> np.ndarray:
     """(H, W, 3) uint8 sheet: per clip the picture, the truth and the prediction, with name, IoU and actions."""
-    from vidaff.evaluate import clip_outcome
+    from vidaff.evaluate import action_name, clip_outcome
     from vidaff.metrics import summarise
     from vidaff.visualize import blend_labels, contact_sheet
 
@@ -140,9 +157,10 @@ def gallery(clips: Sequence[ClipPrediction], title: str) -> np.ndarray:
     captions: list[str] = []
     for clip in clips:
         iou = float(summarise([clip_outcome(clip)])["mean_iou"][0])
-        truth = AFFORDANCES[clip.action] if clip.action >= 0 else "unknown"
+        guess = action_name(clip.predicted_action)
         pictures += [clip.rgb, blend_labels(clip.rgb, clip.truth), blend_labels(clip.rgb, clip.labels)]
         captions += [
-            clip.name[:40], f"truth: {truth}", f"IoU {iou:.2f}, action: {AFFORDANCES[clip.predicted_action]}",
+            clip.name[:40], f"truth: {action_name(clip.action) or 'unknown'}",
+            f"IoU {iou:.2f}" + (f", action: {guess}" if guess else ""),
         ]  # fmt: skip
     return contact_sheet(pictures, captions=captions, columns=6, cell=(230, 230), title=title, with_legend=True)

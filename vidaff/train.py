@@ -18,9 +18,10 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from vidaff import __version__
-from vidaff.config import Recipe, dump_recipe, recipe_from_dict
+from vidaff.config import Recipe, Settings, dump_recipe, recipe_from_dict
 from vidaff.datasets import load_dataset
 from vidaff.datasets.base import ClipDataset
+from vidaff.datasets.taxonomies import TAXONOMIES
 from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
 from vidaff.io import prepare_output_dir, write_text
@@ -74,7 +75,7 @@ class ClipData(L.LightningDataModule):
 
 
 @contextmanager
-def _denormals_flushed() -> Iterator[None]:
+def denormals_flushed() -> Iterator[None]:
     """Gradients that fade through the recurrence become denormals, which made a CPU step 2.8 times slower.
 
     Begun before the first parallel work, because threads take the setting over when they are started.
@@ -86,7 +87,7 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-@_denormals_flushed()
+@denormals_flushed()
 def train(
     recipe: Recipe,
     data: str | Path,
@@ -119,6 +120,7 @@ def train(
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not first)
     last = _resume_point(recipe, out) if resume else None
     pick_device(device)
+    _check_classes(dataset)
     train_set, val_set = (_open_split(dataset, data, split, recipe) for split in ("train", "val"))
     _check_data(train_set, recipe)
     # Deterministic kernels are what makes a resumed run bit-identical.
@@ -133,7 +135,7 @@ def train(
         if not resume:
             # Epochs of a run that is overwritten must not turn up in the new one's table.
             shutil.rmtree(out / "logs", ignore_errors=True)
-    _quiet_lightning()
+    quiet_lightning()
     trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
     try:
         trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
@@ -145,7 +147,16 @@ def train(
     return out / "best"
 
 
-def _quiet_lightning() -> None:
+def _check_classes(dataset: str) -> None:
+    """Refuse data sets with other classes: their ids would be taken for the nine affordances."""
+    if dataset not in TAXONOMIES or TAXONOMIES[dataset].affordances != AFFORDANCES:
+        raise VidaffError(
+            f"the video model does not train on {dataset!r}: it knows {', '.join(AFFORDANCES)}; "
+            "--model affordancenet trains on any labelled pictures"
+        )
+
+
+def quiet_lightning() -> None:
     """Silence remarks that do not concern the user: hardware lists, advertisements, worker counts."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
@@ -260,13 +271,14 @@ def _resume_point(recipe: Recipe, out: Path) -> str | None:
     if not isinstance(stored, dict):
         raise VidaffError(f"{last}: carries no recipe; it was not written by vidaff train")
     before = recipe_from_dict(stored, where=str(last))
-    changed = _changed_keys(before, recipe)
+    changed = changed_keys(before, recipe)
     if changed:
         raise VidaffError(f"{out}: was trained with other settings ({', '.join(changed)}); resume with the same ones")
     return str(last)
 
 
-def _changed_keys(before: Recipe, now: Recipe) -> list[str]:
+def changed_keys(before: Settings, now: Settings) -> list[str]:
+    """Keys that differ between a run's recipe and that of its resumption, and may not."""
     changed = []
     for block in ("model", "input", "train"):
         old, new = getattr(before, block).model_dump(), getattr(now, block).model_dump()

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from vidaff.config import Recipe, recipe_from_dict
 from vidaff.errors import VidaffError, first_line
@@ -61,14 +62,28 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
         VidaffError: nothing there, not one of our formats, a hostile pickle, or weights of another architecture.
     """
     path = resolve_checkpoint(path_or_name)
-    if path.suffix == ".ckpt":
-        state, config = _read_lightning(path)
-    else:
-        state, config = _read_safetensors(path)
-    recipe = recipe_from_dict(_block(config, "recipe", path), where=f"{path}: recipe")
+    state, config = read_checkpoint(path, FORMAT)
+    recipe = recipe_from_dict(settings_block(config, "recipe", path), where=f"{path}: recipe")
     model = build_video_model(recipe.model)
-    _load_strict(model, state, path)
-    return Checkpoint(model.eval(), recipe, _block(config, "info", path))
+    load_strict(model, state, path)
+    return Checkpoint(model.eval(), recipe, settings_block(config, "info", path))
+
+
+def read_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and settings of a checkpoint file; raise :class:`VidaffError` unless its format is ``kind``."""
+    state, config = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
+    if config.get("format") != kind:
+        raise VidaffError(f"{path}: holds another kind of model, expected {kind}, got {config.get('format')!r}")
+    if config.get("version") != VERSION:
+        raise VidaffError(f"{path}: format version {config.get('version')}, this vidaff reads {VERSION}")
+    return state, config
+
+
+def checkpoint_format(path_or_name: str | Path) -> str:
+    """The format that a checkpoint says it has; raise :class:`VidaffError` when nothing readable is there."""
+    path = resolve_checkpoint(path_or_name)
+    config = _read_lightning(path)[1] if path.suffix == ".ckpt" else _read_safetensors(path, tensors=False)[1]
+    return str(config.get("format"))
 
 
 def resolve_checkpoint(path_or_name: str | Path) -> Path:
@@ -88,8 +103,13 @@ def resolve_checkpoint(path_or_name: str | Path) -> Path:
 
 def save_checkpoint(folder: str | Path, model: VideoAffordanceNet, recipe: Recipe, info: Mapping[str, Any]) -> Path:
     """Write ``model.safetensors`` (settings inside) and ``config.json`` into ``folder``, each atomically."""
-    folder = Path(folder)
     config = {"format": FORMAT, "version": VERSION, "recipe": recipe.model_dump(mode="json"), "info": dict(info)}
+    return write_checkpoint(folder, model, config)
+
+
+def write_checkpoint(folder: str | Path, model: nn.Module, config: Mapping[str, Any]) -> Path:
+    """Write a network with its settings into ``folder``, each file atomically."""
+    folder = Path(folder)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     path = folder / "model.safetensors"
     with atomic_path(path) as temporary:
@@ -101,21 +121,20 @@ def save_checkpoint(folder: str | Path, model: VideoAffordanceNet, recipe: Recip
     return folder
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys() if tensors else []
+            state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise VidaffError(f"{path}: not a readable safetensors file ({error})") from error
     try:
         config = json.loads(metadata["config"])
     except (KeyError, ValueError, RecursionError):
         raise VidaffError(f"{path}: carries no vidaff settings; it was not written by vidaff") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise VidaffError(f"{path}: holds another kind of model, expected {FORMAT}")
-    if config.get("version") != VERSION:
-        raise VidaffError(f"{path}: format version {config.get('version')}, this vidaff reads {VERSION}")
+    if not isinstance(config, dict):
+        raise VidaffError(f"{path}: carries no vidaff settings; it was not written by vidaff")
     return state, config
 
 
@@ -125,7 +144,8 @@ def _read_lightning(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise VidaffError(f"{path}: not a checkpoint of vidaff train (no state_dict of tensors)")
     named = {str(key).removeprefix("model."): value for key, value in state.items()}
-    return named, _block(content, "hyper_parameters", path)
+    # Runs of the video model do not write a format into their checkpoints.
+    return named, {"format": FORMAT, "version": VERSION, **settings_block(content, "hyper_parameters", path)}
 
 
 def load_torch_file(path: Path) -> Any:
@@ -141,14 +161,16 @@ def load_torch_file(path: Path) -> Any:
         raise VidaffError(f"{path}: not readable as a checkpoint ({first_line(error)})") from error
 
 
-def _block(config: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+def settings_block(config: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    """A block of a checkpoint's settings; raise :class:`VidaffError` when it is missing."""
     block = config.get(key)
     if not isinstance(block, dict):
         raise VidaffError(f"{path}: the settings block {key!r} is missing; it was not written by vidaff")
     return block
 
 
-def _load_strict(model: VideoAffordanceNet, state: Mapping[str, torch.Tensor], path: Path) -> None:
+def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Put ``state`` into ``model``; raise :class:`VidaffError` unless names and shapes agree and all is finite."""
     expected = model.state_dict()
     for name, tensor in expected.items():
         if name not in state:

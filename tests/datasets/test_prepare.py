@@ -224,9 +224,14 @@ def test_ctrl_c_while_joining_leaves_the_parts(tree: Path, tmp_path: Path, monke
             return super().write(data)  # type: ignore[arg-type]
 
     out = tmp_path / "c.h5"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "open", lambda path, mode, buffering: Interrupted(path, "r+"), raising=False)
-        prepare(tree, out)
+    # Tests that run in the background of a shell begin with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, "open", lambda path, mode, buffering: Interrupted(path, "r+"), raising=False)
+            prepare(tree, out)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [path.name for path in tmp_path.iterdir()] == ["c.h5.parts"]
     prepare(tree, out, resume=True)
     assert len(PreparedClips(out, "train")) == 3

@@ -22,6 +22,7 @@ VERBS = {
     "eval": "Evaluate a checkpoint: every metric, per class and overall.",
     "metrics": "Score folders of predicted maps against true ones; no model is needed.",
     "infer": "Find affordances in a video, a folder, a camera or a picture.",
+    "convert": "Convert checkpoints of others to safetensors.",
     "flow": "Compute RGB-D scene flow.",
     "demo": "Render, train, evaluate, infer: the whole chain with a report.",
 }

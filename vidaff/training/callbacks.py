@@ -17,8 +17,9 @@ from vidaff.errors import VidaffError, first_line
 from vidaff.io import atomic_path
 from vidaff.training.augment import last_frame
 from vidaff.training.batches import Batch, ClipStore, spread
+from vidaff.training.exportable import ExportableModule
 from vidaff.training.module import VideoModule
-from vidaff.weights import load_torch_file, save_checkpoint
+from vidaff.weights import load_torch_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -112,7 +113,7 @@ class FiniteGuard(Callback):
     def _check(self, value: torch.Tensor, what: str, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if torch.isfinite(value).all():
             return
-        assert isinstance(pl_module, VideoModule)  # for the type checker
+        assert isinstance(pl_module, ExportableModule)  # for the type checker
         settings = pl_module.recipe.train
         raise VidaffError(
             f"training diverged: {what} is not finite in epoch {trainer.current_epoch + 1}, after optimiser step "
@@ -142,7 +143,7 @@ class Export(Callback):
         self.scored = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, VideoModule)  # for the type checker
+        assert isinstance(pl_module, ExportableModule)  # for the type checker
         # The trainer keeps the metrics of the last validation: in epochs without one they are an older network's.
         scores = _scores(trainer.callback_metrics) if self.scored else {}
         # Every process keeps the score, because the checkpoint's state is taken from the first and given to all.
@@ -150,10 +151,10 @@ class Export(Callback):
         if not trainer.is_global_zero:
             return
         info = {**pl_module.info, "epoch": trainer.current_epoch + 1, "val": scores}
-        save_checkpoint(self.out / "last", pl_module.model, pl_module.recipe, info)
+        pl_module.export(self.out / "last", info)
         # Until the first validation every epoch counts as the best so far.
         if scores.get("iou", -1.0) >= best or pl_module.recipe.train.select == "last":
-            save_checkpoint(self.out / "best", pl_module.model, pl_module.recipe, info)
+            pl_module.export(self.out / "best", info)
 
 
 def _scores(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:

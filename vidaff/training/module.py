@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 
@@ -15,10 +16,12 @@ from vidaff.models.video import VideoOutput, build_video_model
 from vidaff.models.video.inputs import InputCoder
 from vidaff.training.augment import augment, last_frame, step_generator, without_first_frames
 from vidaff.training.batches import Batch
+from vidaff.training.exportable import ExportableModule
 from vidaff.training.losses import any_part_nll, dice_loss, segmentation_nll
+from vidaff.weights import save_checkpoint
 
 
-class VideoModule(L.LightningModule):
+class VideoModule(ExportableModule):
     """Trains :class:`vidaff.models.video.VideoAffordanceNet` on last-frame labels.
 
     Source: Thermos et al., ICASSP 2020, section 3: ``L = l1 * L_seg + l2 * L_action`` at the last frame.
@@ -58,10 +61,8 @@ class VideoModule(L.LightningModule):
             with torch.no_grad():
                 bias.copy_(prior.clamp(min=1e-4).log())
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the network alone: the coder has no parameters, the meter restarts with every validation."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith("model.")}
+    def export(self, folder: Path, info: Mapping[str, Any]) -> None:
+        save_checkpoint(folder, self.model, self.recipe, info)
 
     def input_size(self) -> tuple[int, int]:
         """Input size of the current epoch: coarse in the first ones when the recipe says so."""
