@@ -41,9 +41,19 @@ def line_chart(
 
 
 def bar_chart(
-    groups: Sequence[str], series: Mapping[str, Sequence[float | None]], *, y_label: str, high: float = 1.0
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    *,
+    y_label: str,
+    high: float = 1.0,
+    spreads: Mapping[str, Sequence[float | None]] | None = None,
+    marks: Mapping[str, Sequence[float | None]] | None = None,
+    mark_label: str = "paper",
 ) -> str:
     """Grouped bars from 0 to ``high``: one group per name, one bar per series; ``None`` leaves a gap.
+
+    ``spreads`` draws whiskers of that half length, ``marks`` a short line across the bar at another value, such as a
+    published one, which the legend calls ``mark_label``; both have the series' names.
 
     Raises:
         ValueError: a series has another number of values than there are groups.
@@ -56,6 +66,14 @@ def bar_chart(
         places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
         heights = [0.0 if value is None or not math.isfinite(value) else value for value in values]
         axes.bar(places, heights, width * 0.92, color=COLOURS[index % len(COLOURS)], label=_plain(name))
+        whiskers = [0.0 if value is None else value for value in (spreads or {}).get(name, [])]
+        if any(whiskers):
+            axes.errorbar(places, heights, whiskers, fmt="none", ecolor=INK, capsize=2, linewidth=1)
+        crossed = [(x, y) for x, y in zip(places, (marks or {}).get(name, []), strict=False) if y is not None]
+        if crossed:
+            ends = [x - width * 0.46 for x, _ in crossed], [x + width * 0.46 for x, _ in crossed]
+            label = mark_label if index == 0 else ""
+            axes.hlines([y for _, y in crossed], *ends, colors=INK, linewidth=2, linestyles="dotted", label=label)
     axes.set_xticks(range(len(groups)), [_plain(group) for group in groups])
     axes.set_ylim(0, high)
     return _svg(figure, axes, len(series))

@@ -20,6 +20,7 @@ VERBS = {
     "data": "Check, prepare and inspect data sets.",
     "train": "Train a model.",
     "eval": "Evaluate a checkpoint: every metric, per class and overall.",
+    "ablate": "Train the variants of a model with several seeds and tabulate them.",
     "metrics": "Score folders of predicted maps against true ones; no model is needed.",
     "infer": "Find affordances in a video, a folder, a camera or a picture.",
     "convert": "Convert checkpoints of others to safetensors.",

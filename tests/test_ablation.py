@@ -1,0 +1,175 @@
+"""The ablation: its rows, running and resuming it, its tables. The trainings here are of toy clips."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import pytest
+
+from tests.toy import write_toy_file
+from vidaff.ablation import Comparison, RunSettings, Study, run_study
+from vidaff.ablation.report import chart, differences, markdown, read_scores
+from vidaff.ablation.sources import ClipSource
+from vidaff.ablation.video import EVALUATIONS, GROUPS, METRICS, stream_of, variants, video_study
+from vidaff.config import load_recipe
+from vidaff.errors import VidaffError
+
+TOY = (
+    "train.epochs=2", "train.pretrain_epochs=1", "train.clip_length=4", "train.drop_first=1", "input.size=32",
+    "train.batch_size=4", "train.pretrain_batch=8", "train.precision=fp32",
+)  # fmt: skip
+SETTINGS = RunSettings("tiny", TOY, seeds=(0,), jobs=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_toy_file(tmp_path_factory.mktemp("toy") / "toy.h5")
+
+
+def two_rows(data):
+    """The study of the video branch, reduced to its cheapest and its full row."""
+    study = video_study("tiny", TOY, group="table3", data=lambda stream: data)
+    rows = [row for row in study.variants if row.name in ("rgb", "rgbd-attention-flow3d")]
+    claim = Comparison("full beats RGB", ("rgbd-attention-flow3d", "video_iou"), ("rgb", "video_iou"))
+    return Study(
+        title="toy", dataset="sor3d-aff", variants=tuple(rows), evaluations=EVALUATIONS, metrics=METRICS,
+        comparisons=(claim,), data=study.data, source="nobody",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ablation") / "study"
+    said: list[str] = []
+    run_study(two_rows(data), out, SETTINGS, progress=False, say=said.append)
+    return out, said
+
+
+def test_the_rows_are_those_of_the_paper():
+    rows = variants("table3", load_recipe("small"))
+    assert [row.name for row in rows] == [
+        "rgb", "rgb-attention", "rgb-attention-flow2d", "rgbd", "rgbd-attention", "rgbd-attention-flow3d",
+    ]  # fmt: skip
+    assert [row.paper["video_iou"] for row in rows] == [0.62, 0.65, 0.66, 0.64, 0.70, 0.72]
+    assert rows[-1].paper["static_iou"] == 0.54
+    assert rows[2].paper["static_f"] == 0.53
+
+
+@pytest.mark.parametrize("recipe", ["small", "paper"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_row_is_another_recipe(group, recipe):
+    rows = variants(group, load_recipe(recipe))
+    recipes = {load_recipe(recipe, row.changes).model_dump_json() for row in rows}
+    assert len(recipes) == len(rows) == len({row.name for row in rows})
+
+
+def test_the_full_row_of_all_groups_is_the_recipe_itself():
+    full = [row for row in variants("all", load_recipe("small")) if row.name == "rgbd-attention-flow3d"]
+    assert len(full) == 1
+    assert load_recipe("small", full[0].changes) == load_recipe("small")
+
+
+def test_a_study_leaves_runs_results_and_tables(finished):
+    out, said = finished
+    assert sorted(line.partition(",")[0] for line in said) == ["rgb", "rgbd-attention-flow3d"]
+    record = json.loads((out / "ablation.json").read_text())
+    for name in ("rgb", "rgbd-attention-flow3d"):
+        scores = record["variants"][name]["scores"]["0"]
+        single = json.loads((out / "eval" / name / "seed-0" / "video" / "results.json").read_text())
+        assert scores["video_iou"] == single["overall"]["mean_iou"]
+        assert set(scores) <= {metric.key for metric in METRICS}
+        assert (out / "runs" / name / "seed-0" / "best" / "model.safetensors").is_file()
+    assert "*0.72*" in (out / "ablation.md").read_text()
+    assert (out / "ablation.svg").read_text().startswith("<svg")
+    assert len((out / "ablation.csv").read_text().splitlines()) > 8
+
+
+def test_what_is_finished_is_not_made_again(finished, data):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    start = time.perf_counter()
+    run_study(two_rows(data), out, SETTINGS, resume=True, progress=False, say=lambda _: None)
+    assert time.perf_counter() - start < 2
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+
+
+def test_other_settings_do_not_mix_with_finished_runs(finished, data):
+    out, _ = finished
+    other = RunSettings("tiny", (*TOY, "train.lr=0.5"), seeds=(0,), device="cpu")
+    with pytest.raises(VidaffError, match="other settings"):
+        run_study(two_rows(data), out, other, resume=True, progress=False)
+    with pytest.raises(VidaffError, match="holds files|not empty|--overwrite"):
+        run_study(two_rows(data), out, SETTINGS, progress=False)
+
+
+def test_a_training_that_fails_says_why(tmp_path, data):
+    broken = RunSettings("tiny", (*TOY, "train.batch_size=1000"), seeds=(0,), device="cpu")
+    with pytest.raises(VidaffError, match=r"seed 0: 'vidaff train' ended with code 2: Error: .*batch_size=1000"):
+        run_study(two_rows(data), tmp_path / "study", broken, progress=False)
+
+
+def test_gains_are_counted_seed_by_seed(data):
+    study = two_rows(data)
+    scores = {
+        "rgb": {0: {"video_iou": 0.5}, 1: {"video_iou": 0.4}, 2: {}},
+        "rgbd-attention-flow3d": {0: {"video_iou": 0.7}, 1: {"video_iou": 0.3}, 2: {"video_iou": 0.9}},
+    }
+    metrics = {metric.key: metric for metric in study.metrics}
+    assert differences(scores, study.comparisons[0], metrics) == pytest.approx([0.2, -0.1])
+    text = markdown(study, scores, RunSettings("tiny", seeds=(0, 1, 2)))
+    assert "| full beats RGB | +0.050 ± 0.212 | 1 of 2 |" in text
+    assert "0.450 ± 0.071 (2) *0.62*" in text
+    assert "<svg" in chart(study, scores)
+
+
+def test_scores_that_are_not_there_are_left_out_and_damaged_ones_refused(tmp_path, data):
+    study = two_rows(data)
+    assert read_scores(study, tmp_path, (0,)) == {"rgb": {0: {}}, "rgbd-attention-flow3d": {0: {}}}
+    folder = tmp_path / "eval" / "rgb" / "seed-0" / "video"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text('{"overall": {"mean_iou": null}}')
+    with pytest.raises(VidaffError, match=r"overall\.mean_f1"):
+        read_scores(study, tmp_path, (0,))
+
+
+def test_2d_flow_needs_its_own_prepared_file(data):
+    source = ClipSource("sor3d-aff", data, None, data.parent, "tiny", TOY, flow="dis")
+    assert source("flow3d") == source("none") == data
+    with pytest.raises(VidaffError, match="--data-2d"):
+        source("flow2d")
+    row = next(row for row in variants("table3", load_recipe("tiny")) if row.name == "rgb-attention-flow2d")
+    assert stream_of(row) == "flow2d"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_trainings_and_resume_goes_on(tmp_path, data):
+    flow2d = shutil.copy(data, tmp_path / "flow2d.h5")
+    with h5py.File(flow2d, "a") as file:
+        file.attrs["settings"] = json.dumps({"size": [32, 32], "flow": "dis2d"})
+    out = tmp_path / "study"
+    command = [
+        sys.executable, "-m", "vidaff", "ablate", "--data", str(data), "--data-2d", str(flow2d), "--out", str(out),
+        "--recipe", "tiny", "--seeds", "1", "--jobs", "2", "--device", "cpu",
+        *(part for change in TOY for part in ("--set", change)),
+    ]  # fmt: skip
+    child = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while not list(out.rglob("recipe.yaml")):
+        time.sleep(0.1)
+    os.killpg(child.pid, signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert errors.decode().strip() == "interrupted"
+    again = subprocess.run([*command, "--resume"], capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr.decode()
+    assert again.stdout.decode().count("seed 0:") == 6
+    assert "2D flow helps RGB" in again.stdout.decode()

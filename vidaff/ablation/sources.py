@@ -1,0 +1,60 @@
+"""Prepared clips for the variants: one file with 3D flow, one with 2D flow, made where they are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidaff.config import load_recipe
+from vidaff.errors import VidaffError
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Gives the prepared file that a second stream needs.
+
+    Args:
+        dataset: ``sor3d-aff`` or ``own-clips``.
+        data: folder in its layout, a prepared file with 3D flow, or None for the embedded default.
+        data_2d: prepared file with 2D flow; needed for ``flow2d`` where ``data`` is a file.
+        folder: where missing files are written; what is there already is taken as it is.
+        recipe, overrides: of the trainings, for the size of the frames and their rate.
+        flow: method of the 3D flow.
+        workers: processes that prepare.
+        progress: show progress bars.
+    """
+
+    dataset: str
+    data: Path | None
+    data_2d: Path | None
+    folder: Path
+    recipe: str
+    overrides: tuple[str, ...]
+    flow: str
+    workers: int = 2
+    progress: bool = True
+
+    def __call__(self, stream: str) -> Path:
+        """Path of the prepared file for ``none``, ``flow2d`` or ``flow3d``; raise :class:`VidaffError` without one."""
+        if self.data is not None and self.data.is_file():
+            if stream != "flow2d":
+                return self.data
+            if self.data_2d is None:
+                raise VidaffError(f"{self.data} holds 3D flow; the row with 2D flow needs --data-2d (--flow dis2d)")
+            return self.data_2d
+        method = "dis2d" if stream == "flow2d" else self.flow
+        settings = load_recipe(self.recipe, self.overrides).input
+        if self.data is None:
+            from vidaff.default_data import default_data
+
+            return default_data(
+                self.folder, size=settings.size, flow=method, workers=self.workers, progress=self.progress
+            )
+        from vidaff.datasets.prepare import PrepareSettings, prepare_clips
+
+        height, width = settings.size
+        return prepare_clips(
+            self.dataset, self.data, self.folder / f"clips-{height}x{width}-{method}.h5",
+            PrepareSettings(size=settings.size, fps=settings.fps, flow=method),
+            workers=self.workers, resume=True, progress=self.progress,
+        )  # fmt: skip
