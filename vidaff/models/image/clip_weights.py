@@ -62,8 +62,18 @@ def clip_text(source: str | Path, *, heads: int | None = None) -> CLIPTextModelW
     if not is_zip(source):
         config = _part_config(source, "text_config")
         return load_weights(CLIPTextModelWithProjection, source, "CLIP model", config)  # type: ignore[no-any-return]
-    state = _archive(source)
-    names = _text_names({name: tensor for name, tensor in state.items() if not name.startswith("visual.")}, source)
+    state = {name: tensor for name, tensor in _archive(source).items() if not name.startswith("visual.")}
+    return text_tower(state, source, heads)
+
+
+def text_tower(state: Mapping[str, torch.Tensor], source: str | Path, heads: int | None) -> CLIPTextModelWithProjection:
+    """The text tower from weights with OpenAI's names, float32; ``source`` names their origin in errors.
+
+    ``heads``: attention heads, None for the 64 channels of a head that all of OpenAI's have.
+    """
+    from transformers import CLIPTextModelWithProjection
+
+    names = _text_names({name: tensor.float() for name, tensor in state.items()}, source)
     model = CLIPTextModelWithProjection(_text_config(names, heads))
     wrong = sorted(set(model.state_dict()) ^ set(names))
     if wrong:
