@@ -225,7 +225,8 @@ def test_the_text_tower_of_a_checkpoint_is_used(tmp_path):
     tokenizer = save_tokenizer(tmp_path)
     width = 16
     tower = {
-        "token_embedding.weight": torch.randn(len(tiny_vocabulary()), width), "positional_embedding": torch.randn(16, width),
+        "token_embedding.weight": torch.randn(len(tiny_vocabulary()), width),
+        "positional_embedding": torch.randn(16, width),
         "ln_final.weight": torch.ones(width), "ln_final.bias": torch.zeros(width),
         "text_projection": torch.randn(width, 12),
     }  # fmt: skip
