@@ -15,7 +15,7 @@ import yaml
 
 import vidaff
 from vidaff.config import OTHER_MODELS, VIDEO, load_recipe, recipe_names
-from vidaff.datasets import DATASETS
+from vidaff.datasets import DATASETS, GROUNDING
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -115,7 +115,7 @@ def cards(folder: str) -> set[str]:
 
 
 def test_every_dataset_has_a_card_and_every_card_a_dataset() -> None:
-    assert cards("datasets") == set(DATASETS)
+    assert cards("datasets") == {*DATASETS, *GROUNDING}
 
 
 def test_every_model_card_names_a_recipe_or_a_shipped_checkpoint() -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from vidaff.cli.options import PATH
-from vidaff.datasets import DATASETS, STILLS
+from vidaff.datasets import DATASETS, GROUNDING, STILLS
 
 if TYPE_CHECKING:
     from vidaff.datasets.check import Report
 
 _NAME = click.Choice(sorted(DATASETS))
+_CHECKED = click.Choice(sorted({**DATASETS, **GROUNDING}))
 _SHOWN = 100
 """Findings in the table; a set with one fault in every recording would hide the counts below it."""
 
@@ -39,6 +40,7 @@ def command() -> None:
       vidaff data prepare sor3d-aff ROOT clips.h5 --geometry aligned --calibration kinect.yaml
       vidaff data prepare own-clips MY_CLIPS clips.h5 --flow dis2d
       vidaff data check umd ROOT --quick
+      vidaff data check agd20k ROOT
       vidaff data prepare umd ROOT umd.h5 --size 300 --centre-crop 300 --option protocol=novel
       vidaff data info clips.h5
     """
@@ -100,7 +102,7 @@ def prepare(
 
 
 @command.command()
-@click.argument("dataset", type=_NAME)
+@click.argument("dataset", type=_CHECKED)
 @click.argument("root", type=PATH)
 @click.option("--quick", is_flag=True, help="Decode only the first and the last frame of each recording.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")

@@ -23,12 +23,25 @@ DATASETS: dict[str, str] = {
 }
 """Name -> ``module:Class``, imported when it is asked for."""
 
+GROUNDING: dict[str, str] = {"agd20k": "vidaff.datasets.agd20k"}
+"""Sets of pictures with a heat map for an action, for the image branch, and their packages; they are no clips."""
+
 STILLS = ("umd", "iit-aff")
 """Sets of still pictures, which are clips of one frame with classes of their own."""
 
 SPLITS = ("train", "val")
 
-__all__ = ["DATASETS", "SPLITS", "STILLS", "Clip", "ClipDataset", "ClipInfo", "dataset_class", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "GROUNDING",
+    "SPLITS",
+    "STILLS",
+    "Clip",
+    "ClipDataset",
+    "ClipInfo",
+    "dataset_class",
+    "load_dataset",
+]
 
 
 def dataset_class(name: str) -> type[ClipDataset]:

@@ -129,6 +129,7 @@ _OTHERS = {
     "umd": "vidaff.datasets.check_umd",
     "iit-aff": "vidaff.datasets.check_iit_aff",
     "utkinect": "vidaff.datasets.check_utkinect",
+    "agd20k": "vidaff.datasets.agd20k.check",
 }
 """Data sets without the folders of recordings, and the modules that look through them."""
 

@@ -59,8 +59,7 @@ def union(masks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """One mask (H, W) bool of ``masks`` (N, H, W), of which there may be none."""
     if not len(masks):
         return np.zeros(shape, bool)
-    united: np.ndarray = np.asarray(masks, bool).any(0)
-    return united
+    return np.logical_or.reduce(np.asarray(masks, bool), axis=0)
 
 
 def label_of(masks: np.ndarray, boxes: np.ndarray, shape: tuple[int, int], *, hole_area: int = HOLE_AREA) -> np.ndarray:
