@@ -13,6 +13,18 @@ tells which part is meant.
 
 from __future__ import annotations
 
+from vidaff.datasets.synthetic.agd20k_set import Agd20kSettings, render_agd20k
 from vidaff.datasets.synthetic.dataset import SynthSettings, render_sor3d_aff
+from vidaff.datasets.synthetic.still_iit_aff import IitAffSettings, render_iit_aff
+from vidaff.datasets.synthetic.still_umd import UmdSettings, render_umd
 
-__all__ = ["SynthSettings", "render_sor3d_aff"]
+__all__ = [
+    "Agd20kSettings",
+    "IitAffSettings",
+    "SynthSettings",
+    "UmdSettings",
+    "render_agd20k",
+    "render_iit_aff",
+    "render_sor3d_aff",
+    "render_umd",
+]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vidaff.datasets.synthetic.scene import SPLITS, ClipPlan, plan_clips
+from vidaff.datasets.synthetic.set_folder import SHEET_FILE, begin_set
 from vidaff.errors import VidaffError
-from vidaff.io import prepare_output_dir, read_json, write_json
 
 RENDERER = 1
 """Raised whenever the same settings would give other pixels."""
-SETTINGS_FILE = "synth.json"
-SHEET_FILE = "contact_sheet.png"
 _COUNTS = ("clips_train", "clips_val")
 _LIMITS = {"clips_train": (0, 1_000_000), "clips_val": (0, 1_000_000), "size": (32, 1024), "frames": (2, 300)}
 
@@ -96,47 +94,13 @@ def render_sor3d_aff(
 
 
 def _begin(out: Path, settings: SynthSettings, *, resume: bool, overwrite: bool) -> Path:
-    """Make or check the set's folder and bring its settings file up to date."""
-    if resume and overwrite:
-        raise VidaffError("--resume keeps what --overwrite would remove; pass one of them")
-    prepare_output_dir(out, overwrite=overwrite, resume=resume)
-    known = out / SETTINGS_FILE
-    if any(out.iterdir()) and not known.is_file():
-        raise VidaffError(f"{out}: holds files but no {SETTINGS_FILE}, so it is no rendered set; choose another folder")
-    if overwrite:
-        _clear(out)
-    if known.is_file():
-        settings = _grown(out, read_json(known), settings)
-    write_json(known, settings.as_dict())
+    """Make or check the set's folder, and remove what a killed run left half-written."""
+    begin_set(out, settings.as_dict(), counts=_COUNTS, owned=SPLITS, resume=resume, overwrite=overwrite)
     for split in SPLITS:
         (out / split).mkdir(exist_ok=True)
         for stale in (out / split).glob(".*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
     return out
-
-
-def _clear(out: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
-    for split in SPLITS:
-        shutil.rmtree(out / split, ignore_errors=True)
-    for name in (SHEET_FILE, SETTINGS_FILE):
-        (out / name).unlink(missing_ok=True)
-
-
-def _grown(out: Path, found: Any, settings: SynthSettings) -> SynthSettings:
-    """Settings of the resumed set: equal to those it was begun with, or with more clips."""
-    wanted = settings.as_dict()
-    if not isinstance(found, dict):
-        raise VidaffError(f"{out / SETTINGS_FILE}: not the settings of a rendered set; pass --overwrite to start anew")
-    for key in wanted:
-        same = key in _COUNTS or found.get(key) == wanted[key]
-        if not same:
-            raise VidaffError(
-                f"{out}: was rendered with {key} {found.get(key)!r}, now {wanted[key]!r} is asked for; "
-                "choose another folder, or pass --overwrite"
-            )
-    more = {key: max(int(found.get(key, 0)), wanted[key]) for key in _COUNTS}
-    return replace(settings, **more)
 
 
 def _render_missing(

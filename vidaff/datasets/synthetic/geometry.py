@@ -36,8 +36,11 @@ def merged(*meshes: Mesh) -> Mesh:
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(triangles).astype(np.int32))
 
 
-def _grid(rings: np.ndarray) -> Mesh:
-    """Close a (P, N, 3) stack of rings, the first and the last of which have shrunk to (nearly) a point."""
+def loft(rings: np.ndarray) -> Mesh:
+    """Skin a (P, N, 3) stack of rings, the first and the last of which have shrunk to (nearly) a point or a line.
+
+    Seen from where the stack leads, the rings run counter-clockwise.
+    """
     count, size = rings.shape[:2]
     i, j = np.meshgrid(np.arange(count - 1), np.arange(size), indexing="ij")
     a, b = i * size + j, i * size + (j + 1) % size
@@ -57,7 +60,7 @@ def lathe(profile: Sequence[tuple[float, float]], segments: int = 24) -> Mesh:
         ],
         axis=-1,
     )
-    return _grid(rings)
+    return loft(rings)
 
 
 def cylinder(radius: float, low: float, high: float, segments: int = 24) -> Mesh:
@@ -91,10 +94,12 @@ def superquadric(size: Point, roundness: float, segments: int = 20) -> Mesh:
         ],
         axis=-1,
     )
-    return _grid(unit * np.asarray(size) / 2)
+    return loft(unit * np.asarray(size) / 2)
 
 
-def sweep(path: np.ndarray, radius: float | Sequence[float], segments: int = 10, flat: float = 1.0) -> Mesh:
+def sweep(
+    path: np.ndarray, radius: float | Sequence[float] | np.ndarray, segments: int = 10, flat: float = 1.0
+) -> Mesh:
     """Round bar along the (P, 3) ``path`` with rounded ends; ``flat`` squeezes its section along the frame's normal."""
     path = np.asarray(path, dtype=float)
     radii = np.broadcast_to(np.asarray(radius, dtype=float), (len(path),))
@@ -108,7 +113,7 @@ def sweep(path: np.ndarray, radius: float | Sequence[float], segments: int = 10,
     binormal = np.cross(tangent, normal)
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)[None, :, None]
     ring = flat * np.cos(angle) * normal[:, None] + np.sin(angle) * binormal[:, None]
-    return _grid(path[:, None] + radii[:, None, None] * ring)
+    return loft(path[:, None] + radii[:, None, None] * ring)
 
 
 def _transported(tangent: np.ndarray) -> np.ndarray:

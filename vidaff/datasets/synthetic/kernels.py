@@ -122,12 +122,15 @@ def pose_vertices(points: np.ndarray, body: np.ndarray, maps: np.ndarray, out: n
 
 @_kernel
 def mark_tiles(
-    points: np.ndarray, triangles: np.ndarray, view: np.ndarray, lens: np.ndarray, size: int, marks: np.ndarray
-) -> None:
+    points: np.ndarray, triangles: np.ndarray, view: np.ndarray, lens: np.ndarray, shape: tuple[int, int],
+    marks: np.ndarray,
+) -> None:  # fmt: skip
     """Set the :data:`TILE` x TILE squares of the picture that the boxes around the projected triangles touch.
 
-    ``view`` (3, 4) is world to camera and ``lens`` (focal, cx, cy); ``marks`` (ceil(size / TILE),) squared, uint8.
+    ``view`` (3, 4) is world to camera and ``lens`` (focal, cx, cy); ``marks`` uint8, ceil(H / TILE) by
+    ceil(W / TILE), for a picture of ``shape`` (H, W).
     """
+    height, width = shape
     count = points.shape[0]
     pixel = np.empty((count, 2), np.float32)
     for i in range(count):
@@ -149,10 +152,10 @@ def mark_tiles(
         if behind:
             marks[:] = 1  # a triangle that passes the lens may be anywhere
             return
-        if right < 0 or bottom < 0 or left > size - 1 or top > size - 1:
+        if right < 0 or bottom < 0 or left > width - 1 or top > height - 1:
             continue
-        first, last = max(int(left), 0) // TILE, min(int(right) + 1, size - 1) // TILE
-        for row in range(max(int(top), 0) // TILE, min(int(bottom) + 1, size - 1) // TILE + 1):
+        first, last = max(int(left), 0) // TILE, min(int(right) + 1, width - 1) // TILE
+        for row in range(max(int(top), 0) // TILE, min(int(bottom) + 1, height - 1) // TILE + 1):
             marks[row, first : last + 1] = 1
 
 

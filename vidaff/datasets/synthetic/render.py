@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import open3d as o3d
 
 from vidaff.datasets.synthetic import kernels
 from vidaff.datasets.synthetic.geometry import Mesh
-from vidaff.datasets.synthetic.hand import BODIES, hand_meshes
+from vidaff.datasets.synthetic.hand import hand_meshes
 from vidaff.datasets.synthetic.materials import Material
-from vidaff.datasets.synthetic.scene import Camera, Scene
+from vidaff.datasets.synthetic.scene import Camera, Scene, Surroundings
 
 _CREASE = 0.6
 NO_PART = 255
 """Label of the background while rendering; 0 is the hand, parts count from 1."""
+
+
+class View(Protocol):
+    """What a scene says of a picture of it."""
+
+    @property
+    def camera(self) -> Camera:
+        """The camera."""
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """Table, wall, light and noise."""
 
 
 class Bodies(NamedTuple):
@@ -55,10 +67,16 @@ def gather_bodies(scene: Scene) -> Bodies:
     meshes = [*(part.mesh for part in parts), *bones]
     materials = [*(part.material for part in parts), *[subject.skin] * (len(bones) - 1), subject.sleeve]
     labels = [*range(1, len(parts) + 1), *[0] * len(bones)]
-    return _stack(meshes, materials, labels)
+    normals = [*(_normals(part.mesh) for part in parts), _hand_normals()]
+    return _stack(meshes, materials, labels, normals)
 
 
-def _stack(meshes: list[Mesh], materials: list[Material], labels: list[int]) -> Bodies:
+def stack_bodies(meshes: list[Mesh], materials: list[Material], labels: list[int]) -> Bodies:
+    """Bodies of any meshes; ``labels`` is what a picture's ``parts`` say where each is seen, 0..254."""
+    return _stack(meshes, materials, labels, [_normals(mesh) for mesh in meshes])
+
+
+def _stack(meshes: list[Mesh], materials: list[Material], labels: list[int], normals: list[np.ndarray]) -> Bodies:
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     points = np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32)
     triangles = np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts, strict=False)])
@@ -68,7 +86,7 @@ def _stack(meshes: list[Mesh], materials: list[Material], labels: list[int]) -> 
         triangles.astype(np.uint32),
         np.repeat(numbers, [len(mesh.vertices) for mesh in meshes]),
         np.repeat(numbers, [len(mesh.triangles) for mesh in meshes]),
-        np.concatenate([_normals(mesh) for mesh in meshes[:-BODIES]] + [_hand_normals()]),
+        np.concatenate(normals),
         np.stack([material.row() for material in materials]),
         np.asarray(labels, np.uint8),
     )
@@ -88,44 +106,44 @@ def _maps(affines: np.ndarray) -> np.ndarray:
 class Renderer:
     """Renders the frames of one scene. The still background is painted once."""
 
-    def __init__(self, scene: Scene, bodies: Bodies) -> None:
+    def __init__(self, scene: View, bodies: Bodies) -> None:
         camera, around = scene.camera, scene.surroundings
         self.camera, self.around, self.bodies = camera, around, bodies
         self.origin = camera.origin.astype(np.float32)
         self.directions = camera.rays()
         self.view = camera.view.astype(np.float32)
         self.lens = np.array([camera.focal, camera.cx, camera.cy], np.float32)
-        square = (camera.size, camera.size)
-        self.lit, self.shade = np.zeros((*square, 3), np.float32), np.zeros((*square, 3), np.float32)
-        self.far, self.far_facing = np.zeros(square, np.float32), np.zeros(square, np.float32)
+        shape = camera.shape
+        self.lit, self.shade = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
+        self.far, self.far_facing = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         rows = np.stack([around.table.row(), around.wall_material.row()])
         kernels.paint_background(
             self.origin, self.directions, around.wall, rows, around.light,
             self.shade, self.lit, self.far, self.far_facing,
         )  # fmt: skip
         self.posed = np.empty_like(bodies.points)
-        self.rays = np.empty((camera.size**2, 6), np.float32)
-        self.index = np.empty((camera.size**2, 2), np.int32)
+        self.rays = np.empty((shape[0] * shape[1], 6), np.float32)
+        self.index = np.empty((shape[0] * shape[1], 2), np.int32)
 
     def frame(self, number: int, now: np.ndarray, before: np.ndarray) -> Frame:
         """Frame ``number`` with the bodies' world affines (B, 4, 4) now and one frame before."""
-        size, bodies = self.camera.size, self.bodies
+        shape, bodies = self.camera.shape, self.bodies
         kernels.pose_vertices(bodies.points, bodies.point_body, _maps(now), self.posed)
         caster = raycaster(self.posed, bodies.triangles)
         colour, depth, facing = self.lit.copy(), self.far.copy(), self.far_facing.copy()
-        label, flow = np.full((size, size), NO_PART, np.uint8), np.zeros((size, size, 3), np.int16)
+        label, flow = np.full(shape, NO_PART, np.uint8), np.zeros((*shape, 3), np.int16)
         self._cast(caster, now, before, (colour, depth, facing, label, flow))
         self._shadow(caster, depth, label, colour)
-        rgb, depth_mm = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint16)
+        rgb, depth_mm = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint16)
         seed = (self.around.noise + 7919 * number) % 2**31
         kernels.develop(colour, np.float32(self.around.exposure), np.float32(self.around.sigma), seed, rgb)
         kernels.measure_depth(depth, facing, seed, depth_mm)
         return Frame(rgb, depth_mm, np.where(label == NO_PART, 0, label).astype(np.uint8), flow)
 
     def _marks(self, points: np.ndarray) -> np.ndarray:
-        side = -(-self.camera.size // kernels.TILE)
-        marks = np.zeros((side, side), np.uint8)
-        kernels.mark_tiles(points, self.bodies.triangles, self.view, self.lens, self.camera.size, marks)
+        height, width = self.camera.shape
+        marks = np.zeros((-(-height // kernels.TILE), -(-width // kernels.TILE)), np.uint8)
+        kernels.mark_tiles(points, self.bodies.triangles, self.view, self.lens, (height, width), marks)
         return marks
 
     def _cast(

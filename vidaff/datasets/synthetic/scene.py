@@ -52,13 +52,19 @@ class ClipPlan:
 
 
 class Camera(NamedTuple):
-    """World to camera (3, 4), focal length and principal point in pixels, side of the square picture."""
+    """World to camera (3, 4), focal length and principal point in pixels, width and height (None: square)."""
 
     view: np.ndarray
     focal: float
     cx: float
     cy: float
     size: int
+    height: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.height or self.size, self.size
 
     @property
     def field(self) -> float:
@@ -72,8 +78,8 @@ class Camera(NamedTuple):
 
     def rays(self) -> np.ndarray:
         """World direction (H, W, 3) float32 of every pixel centre, scaled so that its length along the axis is 1."""
-        step = np.arange(self.size)
-        u, v = np.meshgrid((step - self.cx) / self.focal, (step - self.cy) / self.focal)
+        height, width = self.shape
+        u, v = np.meshgrid((np.arange(width) - self.cx) / self.focal, (np.arange(height) - self.cy) / self.focal)
         local = np.stack([u, v, np.ones_like(u)], axis=-1)
         return np.ascontiguousarray(local @ self.view[:, :3], dtype=np.float32)
 
@@ -163,7 +169,15 @@ def draw_scene(plan: ClipPlan, size: int, attempt: int) -> Scene:
     azimuth = np.radians(-90 + (0, -38, 38)[plan.view - 1] + rng.uniform(-9, 9))
     camera = _aim(rng, model, pose, azimuth, plan.view, size)
     subject = draw_subject(plan.seed, plan.split, plan.subject)
-    return Scene(model, pose, camera, float(azimuth), _draw_surroundings(rng), subject)
+    return Scene(model, pose, camera, float(azimuth), draw_surroundings(rng), subject)
+
+
+def look_along(forward: np.ndarray, eye: np.ndarray, roll: float) -> np.ndarray:
+    """World-to-camera map (3, 4) of a camera at ``eye`` that looks along the unit vector ``forward``."""
+    right = cross(forward, UP)
+    right = rotation(forward, roll) @ (right / np.linalg.norm(right))
+    turned = np.stack([right, cross(forward, right), forward])
+    return np.concatenate([turned, -(turned @ eye)[:, None]], axis=1)
 
 
 def _aim(
@@ -175,12 +189,8 @@ def _aim(
     height = np.radians((46, 40, 40)[view - 1] + rng.uniform(-7, 9))
     away = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
     eye = centre + rng.uniform(0.44, 0.6) * away
-    forward = -away
-    right = cross(forward, UP)
-    right = rotation(forward, rng.normal(0, np.radians(2))) @ (right / np.linalg.norm(right))
-    turned = np.stack([right, cross(forward, right), forward])
-    view_matrix = np.concatenate([turned, -(turned @ eye)[:, None]], axis=1)
-    local = points @ turned.T + view_matrix[:, 3]
+    view_matrix = look_along(-away, eye, rng.normal(0, np.radians(2)))
+    local = points @ view_matrix[:, :3].T + view_matrix[:, 3]
     flat = local[:, :2] / local[:, 2:]
     low, high = flat.min(axis=0), flat.max(axis=0)
     focal = float(np.clip(rng.uniform(0.56, 0.76) / (high - low).max(), 0.9, 2.6))
@@ -190,7 +200,8 @@ def _aim(
     return Camera(view_matrix, focal * size, cx, cy, size)
 
 
-def _draw_surroundings(rng: np.random.Generator) -> Surroundings:
+def draw_surroundings(rng: np.random.Generator) -> Surroundings:
+    """Table, a wall 0.3-0.6 m behind the middle of it, light and sensor noise."""
     turn = rng.normal(0, 0.12)
     wall = np.array([np.sin(turn), -np.cos(turn), 0.0])
     wall[2] = -rng.uniform(0.3, 0.6)
