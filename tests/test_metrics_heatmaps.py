@@ -28,13 +28,13 @@ def test_the_unit_of_a_map_does_not_matter() -> None:
     assert heatmap_scores(gt, gt).sim == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("protocol", "eps"), [("wsag", 1e-10), ("locate", 1e-12)])
+@pytest.mark.parametrize(("protocol", "eps"), [("plsp", 1e-10), ("locate", 1e-12)])
 def test_a_missed_pixel_costs_what_the_protocol_caps_it_at(protocol: str, eps: float) -> None:
     pred, gt = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
     assert heatmap_scores(pred, gt, protocol=protocol).kld == pytest.approx(-np.log(eps), rel=1e-6)
 
 
-@pytest.mark.parametrize("protocol", ["wsag", "locate"])
+@pytest.mark.parametrize("protocol", ["plsp", "locate"])
 def test_flat_and_empty_maps_have_scores(protocol: str) -> None:
     gt, zeros = np.eye(5), np.zeros((5, 5))
     assert heatmap_scores(np.full((5, 5), 0.1), gt, protocol=protocol).nss == 0
@@ -45,7 +45,7 @@ def test_flat_and_empty_maps_have_scores(protocol: str) -> None:
     assert even == heatmap_scores(gt, np.ones((5, 5)), protocol=protocol)
 
 
-@pytest.mark.parametrize("protocol", ["wsag", "locate"])
+@pytest.mark.parametrize("protocol", ["plsp", "locate"])
 def test_nss_looks_where_the_truth_is_above_a_tenth(protocol: str) -> None:
     pred = np.array([[1.0, 5.0, 2.0, 1.0]])
     above, below = (heatmap_scores(pred, np.array([[2.0, low, 12.0, 2.0]]), protocol=protocol) for low in (3.1, 2.9))

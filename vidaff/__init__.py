@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vidaff.grounding import AffordanceGrounder as AffordanceGrounder
     from vidaff.predict import VideoSegmenter as VideoSegmenter
 
-_LAZY = {"VideoSegmenter": "vidaff.predict"}
-__all__ = ["VideoSegmenter", "__version__"]
+_LAZY = {"AffordanceGrounder": "vidaff.grounding", "VideoSegmenter": "vidaff.predict"}
+__all__ = ["AffordanceGrounder", "VideoSegmenter", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

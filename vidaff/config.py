@@ -64,7 +64,7 @@ class ModelSettings(Settings):
         "xavier", description="first weights (paper: xavier, which fades over 25 ReLU layers unless pre-trained)"
     )
     num_affordances: int = Field(9, ge=1, le=MAX_CLASSES, description="classes besides the background")
-    num_actions: int = Field(9, ge=1, le=MAX_CLASSES, description="actions of the action head")
+    num_actions: int = Field(9, ge=0, le=MAX_CLASSES, description="actions of the action head, 0 = no head")
 
     @property
     def num_classes(self) -> int:
@@ -134,6 +134,11 @@ class TrainSettings(Settings):
     coarse_epochs: int = Field(0, ge=0, description="first epochs, pre-training included, that use coarse_size")
     flip: bool = Field(False, description="mirror half of the clips left to right")
     colour_jitter: float = Field(0.0, ge=0, le=1, description="relative brightness, contrast and tint changes")
+    zoom: float = Field(
+        1.0, ge=1, le=4, description="single frames: enlarge or shrink them by a factor of up to this, 1 = off"
+    )
+    shift: float = Field(0.0, ge=0, le=0.5, description="single frames: move them by up to this share of each side")
+    rotate: float = Field(0.0, ge=0, le=180, description="single frames: turn them by up to this many degrees")
     depth_shift: float = Field(0.0, ge=0, description="metres, standard deviation of a depth offset per clip")
     flow_noise: float = Field(0.0, ge=0, description="metres, standard deviation of noise on valid flow")
     flow_dropout: float = Field(0.0, ge=0, le=1, description="share of clips whose flow is set to zero")
@@ -159,6 +164,8 @@ class TrainSettings(Settings):
             raise ValueError("coarse_epochs and coarse_size go together")
         if self.drop_first >= self.clip_length:
             raise ValueError(f"drop_first {self.drop_first} must leave frames of clip_length {self.clip_length}")
+        if self.clip_length > 1 and (self.zoom > 1 or self.shift or self.rotate):
+            raise ValueError("zoom, shift and rotate are for single frames (clip_length 1): motion would not follow")
         return self
 
     def loss_weights(self, epoch: int) -> tuple[float, float]:
@@ -179,7 +186,11 @@ class Recipe(Settings):
 
 VIDEO = "video"
 """The model whose recipes are :class:`Recipe`. Recipes of another model bear its name as their first word."""
-OTHER_MODELS = ("affordancenet",)
+OTHER_MODELS = ("affordancenet", "cam", "encoder", "grounder")
+LABELLING = ("labels", "refine")
+"""First words of the recipes of ``vidaff label``: of the whole, and of its refinement network."""
+_NAMED_OTHERWISE = {"plsp": "grounder"}
+"""Recipes that do not bear their model's name."""
 
 S = TypeVar("S", bound=Settings)
 
@@ -192,8 +203,8 @@ def recipe_names(model: str = VIDEO) -> list[str]:
 
 
 def _model_of(recipe: str) -> str:
-    first = recipe.partition("-")[0]
-    return first if first in OTHER_MODELS else VIDEO
+    first = _NAMED_OTHERWISE.get(recipe, recipe.partition("-")[0])
+    return first if first in (*OTHER_MODELS, *LABELLING) else VIDEO
 
 
 def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -213,7 +224,7 @@ def read_recipe(
     text, where = _recipe_text(name_or_file, model)
     data = _parse_yaml(text, where)
     for override in overrides:
-        _apply_override(data, override)
+        apply_override(data, override)
     return data, where
 
 
@@ -271,7 +282,8 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     return data
 
 
-def _apply_override(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set ``block.key=value`` in a plain dictionary; raise :class:`VidaffError` when it cannot be read."""
     key, separator, value = override.partition("=")
     if not separator or not key.strip():
         raise VidaffError(f"--set {override!r}: write block.key=value, for example train.epochs=20")

@@ -1,5 +1,8 @@
 """Evaluate a checkpoint on a split of clips: ``video`` (the whole clip, last frame scored) or ``static`` (last frame).
 
+Sets of still pictures are scored as in published tables, whole pictures at their recorded size, see
+:mod:`vidaff.protocols`.
+
 The work is three steps: :func:`predict_split` runs the model and yields one :class:`ClipPrediction` per clip,
 :mod:`vidaff.metrics` turns them into scores, :mod:`vidaff.results` writes the files.
 """
@@ -11,34 +14,41 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
-from vidaff.datasets import Clip, ClipDataset, load_dataset
-from vidaff.datasets.taxonomy import AFFORDANCES, BACKGROUND, CLASSES, IGNORE, NUM_AFFORDANCES
+from vidaff.datasets import STILLS, Clip, ClipDataset, load_dataset
+from vidaff.datasets.taxonomies import SOR3D_AFF
+from vidaff.datasets.taxonomy import AFFORDANCES, IGNORE
 from vidaff.errors import VidaffError
-from vidaff.metrics import ClipOutcome, bootstrap_intervals, confusion_matrix, summarise, weighted_f_measure
+from vidaff.metrics import (
+    ClipOutcome,
+    bootstrap_intervals,
+    confusion_matrix,
+    f_beta,
+    ranked_f_measure,
+    summarise,
+    weighted_precision_recall,
+)
+from vidaff.metrics.averages import carry_forward
 from vidaff.models.video.inputs import InputCoder
-from vidaff.weights import Checkpoint, checkpoint_format, flow_method, load_checkpoint
+from vidaff.protocols import CLIPS, Protocol, protocol_of
+from vidaff.weights import Checkpoint, checkpoint_format, flow_method, load_checkpoint, model_taxonomy
 
 if TYPE_CHECKING:
     from vidaff.models.baselines.checkpoint import DetectorCheckpoint
     from vidaff.models.baselines.runner import DetectorRunner
+    from vidaff.picture_runner import PictureRunner
+
+    AnyRunner: TypeAlias = "Runner | DetectorRunner | PictureRunner"
 
 MODES = ("video", "static")
-OVERALL_METRICS = {
-    "mean_iou": "IoU",
-    "mean_f1": "F",
-    "f_w": "F_w",
-    "mean_margolin": "Margolin F",
-    "action_accuracy": "action accuracy",
-}
-"""Overall metrics in the order of the tables: key -> heading."""
-CLASS_METRICS = {"iou": "IoU", "f1": "F", "margolin": "Margolin F"}
 GALLERY = 6
 """Clips kept for the pictures of the best and of the worst."""
+WAITING = 64
+"""Clips that may wait for others of their shape: sets of web pictures have a shape for almost every picture."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class ClipPrediction:
     """One clip's last frame as the model sees it and as it should.
 
     ``rgb`` (H, W, 3) uint8, ``truth`` and ``labels`` (H, W) uint8 class ids (truth also 255 = ignore);
-    ``action`` and ``predicted_action`` ids 0..8 (-1 = unknown; AffordanceNet predicts none).
+    ``action`` and ``predicted_action`` ids 0..8 (-1 = unknown; AffordanceNet predicts none). ``ranks`` (H, W, K) of
+    UMD, where they count.
     """
 
     name: str
@@ -56,6 +67,7 @@ class ClipPrediction:
     labels: np.ndarray
     action: int
     predicted_action: int
+    ranks: np.ndarray | None = None
 
 
 @dataclass
@@ -63,9 +75,10 @@ class EvalResult:
     """All results of one evaluation; undefined numbers are NaN here and ``None`` in :meth:`to_dict`.
 
     ``overall``: metric -> value; ``per_class``: metric -> affordance -> value; ``intervals``: the same keys, each
-    (low, high) of the 95 % bootstrap over clips. ``confusion`` (10, 10) pixels and ``actions`` (9, 9) clips, rows
-    truth. ``clips``: one record per clip. ``model``: ``video`` or ``affordancenet``. ``best``, ``worst``: predictions
-    kept for pictures. ``beside``: results of earlier evaluations to be shown in the same table.
+    (low, high) of the 95 % bootstrap over clips. ``confusion`` (K + 1, K + 1) pixels and ``actions`` (9, 9) clips,
+    (0, 0) for stills, rows truth. ``clips``: one record per clip. ``model``: ``video`` or ``affordancenet``. ``grid``:
+    the pixels that were scored. ``best``, ``worst``: predictions kept for pictures. ``beside``: results of earlier
+    evaluations to be shown in the same table. ``protocol``: what is reported.
     """
 
     mode: str
@@ -81,14 +94,17 @@ class EvalResult:
     clips: list[dict[str, Any]]
     seconds: float
     model: str = "video"
+    grid: str = ""
+    protocol: Protocol = field(default=CLIPS, repr=False)
     beside: list[dict[str, Any]] = field(default_factory=list, repr=False)
     best: list[ClipPrediction] = field(default_factory=list, repr=False)
     worst: list[ClipPrediction] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-able content, without the pictures."""
-        kept = {key: value for key, value in vars(self).items() if key not in ("best", "worst", "beside")}
-        content: dict[str, Any] = _plain({**kept, "num_clips": len(self.clips), "classes": CLASSES})
+        kept = {key: value for key, value in vars(self).items() if key not in ("best", "worst", "beside", "protocol")}
+        classes = self.protocol.taxonomy.classes
+        content: dict[str, Any] = _plain({**kept, "num_clips": len(self.clips), "classes": classes})
         return content
 
 
@@ -115,7 +131,8 @@ def evaluate(
         checkpoint: path or shipped name, or one that is loaded already (its model is put on ``device``).
         data: root folder or prepared file of ``dataset``, or an open split.
         mode: ``video`` feeds the whole clip and scores its last frame; ``static`` the last frame alone, clip length 1
-            and zero flow. None takes ``video`` for the video model, and ``static``, all it can do, for AffordanceNet.
+            and zero flow. None takes ``video`` for a model of clips, and ``static``, all they can do, for AffordanceNet
+            and models of still pictures.
         split: ``train`` or ``val``; ignored for an open split.
         dataset: registered name, see :data:`vidaff.datasets.DATASETS`.
         out: new folder for results.md, .json, .csv, confusion.png, best.png, worst.png; None writes nothing.
@@ -129,32 +146,37 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        VidaffError: unknown mode, missing checkpoint or data, clips without labels, stored flow of another kind,
-            ``out`` that holds files.
+        VidaffError: unknown mode, missing checkpoint or data, a model of other classes, clips without labels, stored
+            flow of another kind, ``out`` that holds files.
 
     Source: Thermos et al., ICASSP 2020, section 4.2.
     """
     _check_options(mode, batch_size, limit)
+    if dataset in STILLS and (zero_flow or any_flow):
+        raise VidaffError(f"{dataset}: its pictures do not move, so zero flow and any flow mean nothing")
     others = [read_results(folder, dataset=dataset, split=split) for folder in beside]
     loaded = _open_checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
-    mode = _mode(loaded, mode)
+    mode = _mode(loaded, mode, dataset)
+    check_classes(loaded, dataset)
     clips = data if isinstance(data, ClipDataset) else open_split(dataset, data, split, loaded)
     if not len(clips):
         raise VidaffError(f"{data}: split {split!r} holds no clip")
     if isinstance(loaded, Checkpoint) and mode == "video" and not zero_flow and not any_flow:
         check_stored_flow(loaded, clips, str(data) if isinstance(data, str | Path) else "the data")
     folder = _prepare_out(out, overwrite)
-    runner = _runner(loaded, device=device, static=mode == "static", zero_flow=zero_flow)
+    runner = _runner(loaded, clips, dataset, device=device, static=mode == "static", zero_flow=zero_flow)
+    protocol = protocol_of(dataset, ranked=getattr(clips, "has_ranks", False))
     count = min(len(clips), limit or len(clips))
     start = time.perf_counter()
-    scored = _Collector()
-    for prediction in _tracked(predict_split(runner, clips, count, batch_size), count, f"{mode} {split}", progress):
+    scored = _Collector(protocol)
+    predictions = predict_split(runner, clips, count, batch_size, ranked=protocol.ranked)
+    for prediction in _tracked(predictions, count, f"{mode} {split}", progress):
         scored.add(prediction)
     name = str(checkpoint) if isinstance(checkpoint, str | Path) else "loaded model"
     result = scored.result(
         mode=mode, split=split, dataset=dataset, checkpoint=name, zero_flow=zero_flow or mode == "static",
         seconds=time.perf_counter() - start, model="video" if isinstance(loaded, Checkpoint) else "affordancenet",
-        beside=others,
+        grid=_grid(clips), beside=others,
     )  # fmt: skip
     if folder is not None:
         from vidaff.results import write_results
@@ -172,17 +194,53 @@ def _open_checkpoint(name: str | Path) -> Checkpoint | DetectorCheckpoint:
     return load_checkpoint(name)
 
 
-def _mode(checkpoint: Checkpoint | DetectorCheckpoint, mode: str | None) -> str:
-    if isinstance(checkpoint, Checkpoint):
-        return mode or "video"
+def _mode(checkpoint: Checkpoint | DetectorCheckpoint, mode: str | None, dataset: str) -> str:
+    if isinstance(checkpoint, Checkpoint) and dataset not in STILLS:
+        return mode or ("video" if checkpoint.recipe.train.clip_length > 1 else "static")
     if mode == "video":
-        raise VidaffError("AffordanceNet sees single pictures, not clips; evaluate it with --mode static")
+        who = f"{dataset} has" if dataset in STILLS else "AffordanceNet sees"
+        raise VidaffError(f"{who} single pictures, not clips; use --mode static")
     return "static"
 
 
+def check_classes(checkpoint: Checkpoint | DetectorCheckpoint, dataset: str) -> None:
+    """Refuse a model whose classes are not those of ``dataset``; raise :class:`VidaffError`."""
+    wanted = protocol_of(dataset).taxonomy
+    if isinstance(checkpoint, Checkpoint):
+        known = model_taxonomy(checkpoint.recipe, checkpoint.info).classes
+    else:
+        known = tuple(checkpoint.classes)
+    if known == wanted.classes:
+        return
+    cure = ""
+    if dataset in STILLS and known == SOR3D_AFF.classes and isinstance(checkpoint, Checkpoint):
+        cure = f"; 'vidaff transfer' shows a model of SOR3D-AFF on {dataset}"
+    raise VidaffError(
+        f"the checkpoint knows other classes ({', '.join(known[:-1])}) than {dataset} "
+        f"({', '.join(wanted.affordances)}){cure}"
+    )
+
+
+def _grid(clips: ClipDataset) -> str:
+    """The pixels that are scored, in words; empty for clips, whose grid the table does not tell."""
+    from vidaff.datasets.prepared_stills import PreparedStills
+    from vidaff.datasets.stills import StillDataset
+
+    if isinstance(clips, PreparedStills):
+        crop = clips.settings.get("centre_crop")
+        part = "whole pictures" if crop is None else f"their centre {crop} pixels"
+        return f"{part}, prepared at {clips.size[1]}x{clips.size[0]}"
+    return "whole pictures at their recorded size" if isinstance(clips, StillDataset) else ""
+
+
 def _runner(
-    checkpoint: Checkpoint | DetectorCheckpoint, *, device: str, static: bool, zero_flow: bool
-) -> Runner | DetectorRunner:
+    checkpoint: Checkpoint | DetectorCheckpoint, clips: ClipDataset, dataset: str, *, device: str, static: bool,
+    zero_flow: bool,
+) -> AnyRunner:  # fmt: skip
+    if isinstance(checkpoint, Checkpoint) and dataset in STILLS:
+        from vidaff.picture_runner import PictureRunner
+
+        return PictureRunner(checkpoint, clips, device=device)
     if isinstance(checkpoint, Checkpoint):
         return Runner(checkpoint, device=device, static=static, zero_flow=zero_flow)
     from vidaff.models.baselines.runner import DetectorRunner
@@ -199,11 +257,23 @@ def read_results(folder: str | Path, *, dataset: str, split: str) -> dict[str, A
     needed = {"overall": dict, "intervals": dict, "mode": str, "dataset": str, "split": str, "checkpoint": str}
     if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in needed.items()):
         raise VidaffError(f"{path}: not the results of vidaff eval")
-    if not all(_is_score(found["overall"].get(name), found["intervals"].get(name)) for name in OVERALL_METRICS):
-        raise VidaffError(f"{path}: holds scores that are no numbers")
     if (found["dataset"], found["split"]) != (dataset, split):
         raise VidaffError(f"{path}: of {found['dataset']}, split {found['split']!r}; cannot stand beside another split")
+    protocol = protocol_of(dataset)
+    names = [*protocol.overall, *(name for name in ("mean_ranked",) if name in found["overall"])]
+    good = all(_is_score(found["overall"].get(name), found["intervals"].get(name)) for name in names)
+    if good and protocol.stills:
+        good = all(_are_scores(found.get("per_class"), metric, protocol) for metric in protocol.per_class)
+    if not good:
+        raise VidaffError(f"{path}: holds scores that are no numbers")
     return found
+
+
+def _are_scores(per_class: Any, metric: str, protocol: Protocol) -> bool:
+    """Whether results.json has a number, or null, of each class."""
+    scores = per_class.get(metric) if isinstance(per_class, dict) else None
+    names = protocol.taxonomy.affordances
+    return isinstance(scores, dict) and all(isinstance(scores.get(name), int | float | None) for name in names)
 
 
 def _is_score(value: Any, interval: Any) -> bool:
@@ -232,8 +302,13 @@ def check_stored_flow(checkpoint: Checkpoint, clips: ClipDataset, where: str) ->
 
 
 def open_split(dataset: str, data: str | Path, split: str, checkpoint: Checkpoint | DetectorCheckpoint) -> ClipDataset:
-    """Open a split on the grid of the checkpoint's inputs; a prepared file keeps the size it was made with."""
+    """Open a split on the grid of the checkpoint's inputs; a prepared file keeps the size it was made with.
+
+    Still pictures keep their recorded size, on which published numbers were made.
+    """
     if Path(data).is_file():
+        return load_dataset(dataset, data, split)
+    if dataset in STILLS:
         return load_dataset(dataset, data, split)
     size = tuple(checkpoint.recipe.input.size)
     if isinstance(checkpoint, Checkpoint):
@@ -254,10 +329,6 @@ class Runner:
         from vidaff.predict import pick_device
 
         recipe = checkpoint.recipe
-        if recipe.model.num_affordances != NUM_AFFORDANCES:
-            raise VidaffError(
-                f"the checkpoint knows {recipe.model.num_affordances} affordances, the data {NUM_AFFORDANCES}"
-            )
         self.device = pick_device(device)
         self.model = checkpoint.model.to(self.device).eval()
         self.coder = InputCoder(recipe.input, recipe.model).to(self.device)
@@ -298,12 +369,23 @@ class Runner:
         return torch.from_numpy(np.stack(present)).to(self.device)
 
 
+class _Job(NamedTuple):
+    """A clip that waits for others of its shape."""
+
+    clip: Clip
+    flow: np.ndarray | None
+    ranks: np.ndarray | None
+
+
 def predict_split(
-    runner: Runner | DetectorRunner, clips: ClipDataset, count: int, batch_size: int
+    runner: AnyRunner, clips: ClipDataset, count: int, batch_size: int, *, ranked: bool = False
 ) -> Iterator[ClipPrediction]:
-    """Run the first ``count`` clips, those of equal shape together; yields them in no particular order."""
+    """Run the first ``count`` clips, those of equal shape together; yields them in no particular order.
+
+    ``ranked``: with the ranks that the data set has (UMD).
+    """
     stored = getattr(clips, "settings", {}).get("flow")
-    waiting: dict[Any, list[tuple[Clip, np.ndarray | None]]] = {}
+    waiting: dict[Any, list[_Job]] = {}
     for index in range(count):
         clip = clips.read_static(index) if runner.static else clips.read(index)
         if clip.mask is None:
@@ -311,46 +393,44 @@ def predict_split(
         flow = runner.flow(clip, stored)
         key = (clip.rgb.shape, clip.depth is None, flow is None)
         batch = waiting.setdefault(key, [])
-        batch.append((clip, flow))
+        batch.append(_Job(clip, flow, clips.ranks(index) if ranked else None))  # type: ignore[attr-defined]
         if len(batch) == batch_size:
             yield from _predict(runner, waiting.pop(key))
+        elif sum(map(len, waiting.values())) >= max(WAITING, batch_size):
+            yield from _predict(runner, waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))))
     for batch in waiting.values():
         yield from _predict(runner, batch)
 
 
-def _predict(runner: Runner | DetectorRunner, batch: list[tuple[Clip, np.ndarray | None]]) -> Iterator[ClipPrediction]:
-    clips = [clip for clip, _ in batch]
-    labels, actions = runner.run(clips, [flow for _, flow in batch])
-    for clip, label, action in zip(clips, labels, actions, strict=True):
+def _predict(runner: AnyRunner, batch: list[_Job]) -> Iterator[ClipPrediction]:
+    labels, actions = runner.run([job.clip for job in batch], [job.flow for job in batch])
+    for (clip, _, ranks), label, action in zip(batch, labels, actions, strict=True):
         assert clip.mask is not None  # checked in predict_split
-        yield ClipPrediction(clip.name, clip.object, clip.rgb[-1], clip.mask, label, clip.action, int(action))
+        yield ClipPrediction(clip.name, clip.object, clip.rgb[-1], clip.mask, label, clip.action, int(action), ranks)
 
 
 class _Collector:
     """Turns predictions into outcomes and records, keeping only the pictures of the best and the worst."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
         self.outcomes: list[ClipOutcome] = []
         self.records: list[dict[str, Any]] = []
-        self.actions = np.zeros((NUM_AFFORDANCES, NUM_AFFORDANCES), np.int64)
+        actions = protocol.taxonomy.background if protocol.actions else 0
+        self.actions = np.zeros((actions, actions), np.int64)
         self.best: list[tuple[float, ClipPrediction]] = []
         self.worst: list[tuple[float, ClipPrediction]] = []
 
     def add(self, clip: ClipPrediction) -> None:
-        outcome = clip_outcome(clip)
+        outcome = clip_outcome(clip, self.protocol)
         iou = float(summarise([outcome])["mean_iou"][0])
         self.outcomes.append(outcome)
         if clip.action >= 0 and clip.predicted_action >= 0:
             self.actions[clip.action, clip.predicted_action] += 1
-        self.records.append(
-            {
-                "name": clip.name,
-                "object": clip.object,
-                "action": action_name(clip.action),
-                "predicted_action": action_name(clip.predicted_action),
-                "iou": iou,
-            }
-        )
+        record: dict[str, Any] = {"name": clip.name, "object": clip.object}
+        if self.protocol.actions:
+            record |= {"action": action_name(clip.action), "predicted_action": action_name(clip.predicted_action)}
+        self.records.append({**record, "iou": iou})
         if not math.isnan(iou):
             self.best = sorted([*self.best, (iou, clip)], key=lambda item: -item[0])[:GALLERY]
             self.worst = sorted([*self.worst, (iou, clip)], key=lambda item: item[0])[:GALLERY]
@@ -360,12 +440,14 @@ class _Collector:
         order = sorted(range(len(self.records)), key=lambda index: self.records[index]["name"])
         outcomes = [self.outcomes[index] for index in order]
         values, intervals = summarise(outcomes), bootstrap_intervals(outcomes)
+        overall, per_class = self.protocol.overall, self.protocol.per_class
         return EvalResult(
-            overall={name: float(values[name][0]) for name in OVERALL_METRICS},
-            per_class={name: _by_class(values[name][0]) for name in CLASS_METRICS},
+            protocol=self.protocol,
+            overall={name: float(values[name][0]) for name in overall},
+            per_class={name: self._by_class(values[name][0]) for name in per_class},
             intervals={
-                **{name: intervals[name].tolist() for name in OVERALL_METRICS},
-                **{name: _by_class(intervals[name].T) for name in CLASS_METRICS},
+                **{name: intervals[name].tolist() for name in overall},
+                **{name: self._by_class(intervals[name].T) for name in per_class},
             },
             confusion=sum((outcome.confusion for outcome in outcomes), np.zeros((1, 1), np.int64)),
             actions=self.actions,
@@ -375,25 +457,32 @@ class _Collector:
             **about,
         )
 
+    def _by_class(self, values: np.ndarray) -> dict[str, Any]:
+        return dict(zip(self.protocol.taxonomy.affordances, values.tolist(), strict=True))
 
-def clip_outcome(clip: ClipPrediction) -> ClipOutcome:
+
+def clip_outcome(clip: ClipPrediction, protocol: Protocol = CLIPS) -> ClipOutcome:
     """Count a clip's pixels and score the classes of its truth."""
-    confusion = confusion_matrix(clip.labels, clip.truth, NUM_AFFORDANCES + 1)
-    margolin = np.full(NUM_AFFORDANCES, np.nan)
-    labels = np.where(clip.truth == IGNORE, BACKGROUND, clip.labels)
-    for index in np.flatnonzero(confusion.sum(axis=1)[:NUM_AFFORDANCES]):
-        margolin[index] = weighted_f_measure(labels == index, clip.truth == index)
+    count = protocol.taxonomy.background
+    confusion = confusion_matrix(clip.labels, clip.truth, count + 1)
+    scores = {beta2: np.full(count, np.nan) for beta2 in (1.0, 0.3)}
+    labels = np.where(clip.truth == IGNORE, count, clip.labels)
+    for index in np.flatnonzero(confusion.sum(axis=1)[:count]):
+        both = weighted_precision_recall(labels == index, clip.truth == index)
+        for beta2, values in scores.items():
+            values[index] = f_beta(*both, beta2=beta2)
+    extra: dict[str, np.ndarray] = {}
+    if protocol.stills:
+        extra = {"margolin_03": scores[0.3], "margolin_legacy": carry_forward(scores[1.0][None])[0]}
+    if protocol.ranked and clip.ranks is not None:
+        extra["ranked"] = np.array([ranked_f_measure(labels == i, clip.ranks[..., i]) for i in range(count)])
     known = clip.action >= 0 and clip.predicted_action >= 0
-    return ClipOutcome(confusion, margolin, clip.predicted_action == clip.action if known else None)
+    return ClipOutcome(confusion, scores[1.0], clip.predicted_action == clip.action if known else None, extra)
 
 
 def action_name(action: int) -> str | None:
     """Name of an action; None for -1, which is none."""
     return AFFORDANCES[action] if action >= 0 else None
-
-
-def _by_class(values: np.ndarray) -> dict[str, Any]:
-    return dict(zip(AFFORDANCES, values.tolist(), strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from vidaff.errors import VidaffError
 from vidaff.flow3d import Intrinsics
 from vidaff.flow3d.cameras import on_grid, parse_intrinsics
-from vidaff.frames import DEFAULT_VIEW_DEGREES, FrameError, default_intrinsics
+from vidaff.frames import DEFAULT_VIEW_DEGREES, FrameError, default_intrinsics, wxh
 from vidaff.io import prepare_output_dir
 from vidaff.predict import MissingDepthWarning, VideoSegmenter
 from vidaff.sources import Source, SourceFrame, SourceSettings, open_source
@@ -116,7 +116,8 @@ class InferJob:
                     for write in writes:
                         write(frame)
                     summary.frames = frame.number
-                    summary.actions[frame.result.action] = summary.actions.get(frame.result.action, 0) + 1
+                    if frame.result.action:
+                        summary.actions[frame.result.action] = summary.actions.get(frame.result.action, 0) + 1
                     if on_frame is not None:
                         on_frame(frame)
                     if stopped():
@@ -153,20 +154,22 @@ class InferJob:
 
     def _writers(self, frame: Segmented) -> list[AbstractContextManager[Write]]:
         settings, size = self.settings, (frame.rgb.shape[0], frame.rgb.shape[1])
-        writers: list[AbstractContextManager[Write]] = [timeline(self.out / "timeline.csv")]
+        classes = self.segmenter.taxonomy
+        writers: list[AbstractContextManager[Write]] = [timeline(self.out / "timeline.csv", classes)]
         if settings.video:
-            painter = OverlayPainter(size, threshold=settings.confidence)
+            actions = self.segmenter.tells_actions
+            painter = OverlayPainter(size, threshold=settings.confidence, taxonomy=classes, actions=actions)
             if self.source.is_picture:
                 writers.append(overlay_picture(self.out / "overlay.png", painter))
             else:
                 writers.append(overlay_video(self.out / "overlay.mp4", self.source.fps, painter))
         if settings.labels:
-            writers.append(label_pictures(self.out / "labels"))
+            writers.append(label_pictures(self.out / "labels", classes))
         if settings.probs:
             writers.append(probability_files(self.out / "probs"))
         if settings.ply:
             camera = self.segmenter.intrinsics or default_intrinsics(*size)
-            writers.append(point_clouds(self.out / "ply", camera, settings.confidence))
+            writers.append(point_clouds(self.out / "ply", camera, settings.confidence, classes))
         return writers
 
     def _intrinsics(self, size: tuple[int, int]) -> Intrinsics | None:
@@ -193,10 +196,17 @@ class InferJob:
         if (moves or self.settings.ply) and self.camera is None and self.source.camera is None:
             notes.append(f"no --intrinsics: a {DEFAULT_VIEW_DEGREES:g}-degree horizontal field of view is assumed")
         if self.segmenter.needs_depth and not self.source.has_depth and self._estimate is None:
+            lifted = f", and motion is taken to be {self.settings.assumed_depth:g} m away"
             notes.append(
                 "WARNING: the checkpoint was trained with depth and the source has none, so quality suffers: depth "
-                f"counts as missing, and motion is taken to be {self.settings.assumed_depth:g} m away. "
+                f"counts as missing{lifted if self.segmenter.flow_method != 'none' else ''}. "
                 "--depth-model NAME estimates depth"
+            )
+        crop = (self.segmenter.info.get("view") or {}).get("centre_crop")
+        if crop and self.settings.size is None:
+            notes.append(
+                f"the checkpoint was trained on the centre {crop}x{crop} pixels of its pictures, seen at "
+                f"{wxh(self.segmenter.size)}; --size HEIGHTxWIDTH shows larger pictures at that scale"
             )
         return notes
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from vidaff.config import Recipe, dump_recipe
-from vidaff.datasets.taxonomy import AFFORDANCES
+from vidaff.datasets.taxonomies import taxonomy_of_model
 
 USAGE = """```python
 import vidaff
@@ -33,6 +33,8 @@ def model_card_text(model: nn.Module, recipe: Recipe, info: Mapping[str, Any], *
     parameters = sum(p.numel() for p in model.parameters())
     height, width = recipe.input.size
     kind = ", ".join(("RGB-D" if recipe.model.depth else "RGB", STREAMS[recipe.model.second_stream]))
+    names = taxonomy_of_model(info).affordances
+    told = "and the action that is being performed." if recipe.model.num_actions else "each frame by itself."
     known = "\n".join(f"| {key} | {value} |" for key, value in _flat(info)) or "| nothing recorded | |"
     return f"""---
 {metadata.strip()}
@@ -41,8 +43,8 @@ def model_card_text(model: nn.Module, recipe: Recipe, info: Mapping[str, Any], *
 # {recipe.name}: affordances in video
 
 {recipe.about or "A spatio-temporal affordance autoencoder."}
-It gives, for every frame, a per-pixel map of {len(AFFORDANCES)} affordances ({", ".join(AFFORDANCES)}) and background,
-and the action that is being performed.
+It gives, for every frame, a per-pixel map of {len(names)} affordances ({", ".join(names)}) and background,
+{told}
 
 Method: Thermos, Daras, Potamianos, "A Deep Learning Approach to Object Affordance Segmentation", ICASSP 2020.
 

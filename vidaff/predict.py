@@ -27,14 +27,13 @@ from huggingface_hub import ModelCard, ModelHubMixin
 
 from vidaff.config import Recipe
 from vidaff.datasets.geometry import Window
-from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
 from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
 from vidaff.frames import FrameError, check_depth, check_rgb, default_intrinsics, enlarge_labels, wxh
 from vidaff.hub import hub_folder, is_hub_id
 from vidaff.models.video import StreamState, VideoAffordanceNet, VideoOutput
 from vidaff.models.video.inputs import InputCoder
-from vidaff.weights import CHECKPOINT_FILES, flow_method, load_checkpoint, save_checkpoint
+from vidaff.weights import CHECKPOINT_FILES, flow_method, load_checkpoint, model_taxonomy, save_checkpoint
 
 PRECISIONS = ("auto", "fp32", "bf16")
 LARGE_NETWORK = 5_000_000
@@ -49,10 +48,11 @@ class MissingDepthWarning(UserWarning):
 class FrameResult:
     """What the model says of one frame.
 
-    labels: (H, W) uint8 at the source's size: 0..8 affordances, 9 background.
+    labels: (H, W) uint8 at the source's size: 0..K-1 affordances, K background; 0..8 and 9 for SOR3D-AFF.
     confidence: (H, W) float32 at the source's size: probability of the label, 0..1.
-    probs: (10, h, w) float32 at the model's size, softmax over the classes, background last.
-    action: name of the most probable action; action_probs: (9,) float32, softmax.
+    probs: (K + 1, h, w) float32 at the model's size, softmax over the classes, background last.
+    action: name of the most probable action; action_probs: (A,) float32, softmax. Models of still pictures tell none:
+    empty both.
     attention: (h', w') float32 in 0..1, None for models without attention.
     """
 
@@ -84,7 +84,8 @@ class VideoSegmenter(
         assumed_depth_m: distance at which 2D motion is lifted when an RGB-D model gets no depth.
 
     Frames of any size are accepted; they are resized to the model's input as in training (colour by area, depth by
-    nearest pixel), scene flow is computed there, and the result is enlarged again.
+    nearest pixel), scene flow is computed there, and the result is enlarged again. ``taxonomy`` has the names and
+    colours of the classes.
     """
 
     # The mixin would deep-copy constructor arguments into a second config; ours is written with the weights.
@@ -104,6 +105,7 @@ class VideoSegmenter(
     ) -> None:
         self.recipe = recipe
         self.info = dict(info or {})
+        self.taxonomy = model_taxonomy(recipe, self.info)
         if self.flow_method not in METHODS:
             raise VidaffError(f"flow method {self.flow_method!r} is not known here; known: {', '.join(METHODS)}")
         self.device = pick_device(device)
@@ -165,6 +167,16 @@ class VideoSegmenter(
         return self.recipe.model.depth
 
     @property
+    def tells_actions(self) -> bool:
+        """Whether the model has an action head."""
+        return self.recipe.model.num_actions > 0
+
+    @property
+    def remembers(self) -> bool:
+        """Whether earlier frames matter; a model trained on single frames never learned to remember."""
+        return self.recipe.train.clip_length > 1
+
+    @property
     def flow_method(self) -> str:
         """Scene flow method of the second stream: "none", "dis2d" or the one of the training data."""
         return flow_method(self.recipe, self.info)
@@ -209,7 +221,8 @@ class VideoSegmenter(
         flow = self._scene_flow(window, small, depth_m)
         inputs = self._inputs(small, depth_m, flow)
         with self._mode():
-            output, self._state = self._fast.step(*inputs, self._state)
+            output, state = self._fast.step(*inputs, self._state)
+        self._state = state if self.remembers else None
         self._source_size = (rgb.shape[0], rgb.shape[1])
         return self._result(output, self._source_size)
 
@@ -286,7 +299,8 @@ class VideoSegmenter(
         actions = output.action_logits[0].float().softmax(0).cpu().numpy()
         attention = None if output.attention is None else output.attention[0, 0].float().cpu().numpy()
         labels, confidence = enlarge_labels(probs, size)
-        return FrameResult(labels, confidence, probs, AFFORDANCES[int(actions.argmax())], actions, attention)
+        action = self.taxonomy.affordances[int(actions.argmax())] if self.tells_actions else ""
+        return FrameResult(labels, confidence, probs, action, actions, attention)
 
 
 def pick_device(name: str) -> torch.device:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from vidaff.datasets.taxonomy import AFFORDANCES, CLASSES
-from vidaff.evaluate import CLASS_METRICS, OVERALL_METRICS, ClipPrediction, EvalResult
+from vidaff.evaluate import ClipPrediction, EvalResult
 from vidaff.io import atomic_path, write_image, write_json, write_text
+from vidaff.protocols import CLIPS, Protocol
 from vidaff.published import IOU_PER_CLASS, SOURCE, published_overall
 
 
@@ -25,21 +25,28 @@ def write_results(result: EvalResult, folder: Path) -> None:
     draw_confusion(result, folder / "confusion.png")
     for name, clips in (("best", result.best), ("worst", result.worst)):
         if clips:
-            write_image(folder / f"{name}.png", gallery(clips, f"{name.capitalize()} clips, {result.mode}"))
+            title = f"{name.capitalize()} {_things(result)}, {result.mode}"
+            write_image(folder / f"{name}.png", gallery(clips, title, result.protocol))
 
 
 def markdown(result: EvalResult) -> str:
     """The tables for people: overall, beside the published rows, and per class; 95 % intervals in brackets."""
     flow = ", zero flow" if result.zero_flow and result.mode == "video" else ""
+    grid = f", {result.grid}" if result.grid else ""
     parts = [
         f"# Evaluation: {result.checkpoint}",
-        f"{len(result.clips)} clips of {result.dataset}, split `{result.split}`, {result.mode} inference{flow}, "
-        f"{result.seconds:.0f} s. In brackets: 95 % bootstrap interval over clips. n/a: the class does not occur.",
+        f"{len(result.clips)} {_things(result)} of {result.dataset}, split `{result.split}`, {result.mode} "
+        f"inference{flow}{grid}, {result.seconds:.0f} s. In brackets: 95 % bootstrap interval over {_things(result)}. "
+        "n/a: the class does not occur.",
         "## Overall",
-        _table(["model", *OVERALL_METRICS.values()], overall_rows(result)),
+        _table(["model", *result.protocol.overall.values()], overall_rows(result)),
         "## Per class",
         _table(*_class_table(result)),
     ]
+    if result.protocol.stills:
+        from vidaff.results_stills import still_sections
+
+        parts += still_sections(result, _our_name(result), _name_of_earlier, _table)
     if published_overall(result.dataset):
         parts.append(
             f"Published: {SOURCE}; on the real SOR3D-AFF. Numbers on rendered clips do not compare one to one."
@@ -47,11 +54,15 @@ def markdown(result: EvalResult) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _things(result: EvalResult) -> str:
+    return "pictures" if result.protocol.stills else "clips"
+
+
 def overall_rows(result: EvalResult) -> list[list[str]]:
-    """Our row, those of earlier evaluations, then the published ones."""
-    ours = [_with_interval(result.overall[name], result.intervals[name]) for name in OVERALL_METRICS]
-    rows = [[f"**ours, {_kind(result.model)}{result.mode}**", *ours]]
-    rows += [_row_of_earlier(other) for other in result.beside]
+    """Our row, those of earlier evaluations, then the published ones of SOR3D-AFF."""
+    ours = [_with_interval(result.overall[name], result.intervals[name]) for name in result.protocol.overall]
+    rows = [[f"**{_our_name(result)}**", *ours]]
+    rows += [_row_of_earlier(other, result) for other in result.beside]
     for name, row in published_overall(result.dataset).items():
         rows.append([f"paper: {name}", *(_number(row.get(key), 2) for key in ("iou", "f", "f_w")), "-", "-"])
     return rows
@@ -61,26 +72,34 @@ def _kind(model: str) -> str:
     return "AffordanceNet, " if model == "affordancenet" else ""
 
 
-def _row_of_earlier(other: Mapping[str, Any]) -> list[str]:
+def _our_name(result: EvalResult) -> str:
+    return f"ours, {_kind(result.model)}{result.mode}"
+
+
+def _name_of_earlier(other: Mapping[str, Any]) -> str:
+    return f"ours, {_kind(str(other.get('model', 'video')))}{other['mode']} ({other['checkpoint']})"
+
+
+def _row_of_earlier(other: Mapping[str, Any], result: EvalResult) -> list[str]:
     """Row of a results.json, in which what is undefined is null."""
     cells = []
-    for name in OVERALL_METRICS:
-        value = other["overall"][name]
+    for name in result.protocol.overall:
+        value = other["overall"].get(name)
         cells.append("n/a" if value is None else _with_interval(value, other["intervals"][name]))
-    kind = _kind(str(other.get("model", "video")))
-    return [f"ours, {kind}{other['mode']} ({other['checkpoint']})", *cells]
+    other_grid = str(other.get("grid", ""))
+    title = _name_of_earlier(other)
+    return [title if other_grid == result.grid else f"{title}, {other_grid}", *cells]
 
 
 def _class_table(result: EvalResult) -> tuple[list[str], list[list[str]]]:
     paper = IOU_PER_CLASS.get(result.mode, {}) if result.dataset == "sor3d-aff" else {}
     # The paper gives no numbers per class for AffordanceNet.
     published = "paper IoU" if result.model == "video" else "paper IoU (autoencoder)"
-    header = ["class", *CLASS_METRICS.values(), *([published] if paper else [])]
+    metrics = result.protocol.per_class
+    header = ["class", *metrics.values(), *([published] if paper else [])]
     rows = []
-    for name in AFFORDANCES:
-        row = [
-            _with_interval(result.per_class[metric][name], result.intervals[metric][name]) for metric in CLASS_METRICS
-        ]
+    for name in result.protocol.taxonomy.affordances:
+        row = [_with_interval(result.per_class[metric][name], result.intervals[metric][name]) for metric in metrics]
         rows.append([name, *row, *([_number(paper.get(name), 2)] if paper else [])])
     return header, rows
 
@@ -90,10 +109,10 @@ def csv_table(result: EvalResult) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["class", "metric", "value", "low", "high"])
-    for metric in OVERALL_METRICS:
+    for metric in result.protocol.overall:
         writer.writerow(["overall", metric, *_cells(result.overall[metric], result.intervals[metric])])
-    for metric in CLASS_METRICS:
-        for name in AFFORDANCES:
+    for metric in result.protocol.per_class:
+        for name in result.protocol.taxonomy.affordances:
             values = _cells(result.per_class[metric][name], result.intervals[metric][name])
             writer.writerow([name, metric, *values])
     return buffer.getvalue()
@@ -119,15 +138,18 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def draw_confusion(result: EvalResult, path: Path) -> None:
-    """Heat maps of the pixel and the action confusion, rows normalised to 1, with the numbers in the cells."""
+    """Heat maps of the pixel and, for clips, the action confusion, rows normalised to 1, with numbers in the cells."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 6.6), layout="constrained")
+    count = 2 if result.protocol.actions else 1
+    classes = result.protocol.taxonomy
+    figure = Figure(figsize=(7.5 * count, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    _heat_map(left, result.confusion, CLASSES, "Pixels of the last frame")
-    _heat_map(right, result.actions, AFFORDANCES, "Actions of the clips")
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    _heat_map(axes[0], result.confusion, classes.classes, "Pixels of the last frame" if count == 2 else "Pixels")
+    if result.protocol.actions:
+        _heat_map(axes[1], result.actions, classes.affordances, "Actions of the clips")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
@@ -147,7 +169,7 @@ def _heat_map(axes: Any, counts: np.ndarray, names: Sequence[str], title: str) -
             axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color=ink)
 
 
-def gallery(clips: Sequence[ClipPrediction], title: str) -> np.ndarray:
+def gallery(clips: Sequence[ClipPrediction], title: str, protocol: Protocol = CLIPS) -> np.ndarray:
     """(H, W, 3) uint8 sheet: per clip the picture, the truth and the prediction, with name, IoU and actions."""
     from vidaff.evaluate import action_name, clip_outcome
     from vidaff.metrics import summarise
@@ -155,12 +177,16 @@ def gallery(clips: Sequence[ClipPrediction], title: str) -> np.ndarray:
 
     pictures: list[np.ndarray] = []
     captions: list[str] = []
+    classes = protocol.taxonomy
     for clip in clips:
-        iou = float(summarise([clip_outcome(clip)])["mean_iou"][0])
+        iou = float(summarise([clip_outcome(clip, protocol)])["mean_iou"][0])
         guess = action_name(clip.predicted_action)
-        pictures += [clip.rgb, blend_labels(clip.rgb, clip.truth), blend_labels(clip.rgb, clip.labels)]
+        painted = [blend_labels(clip.rgb, labels, taxonomy=classes) for labels in (clip.truth, clip.labels)]
+        pictures += [clip.rgb, *painted]
         captions += [
-            clip.name[:40], f"truth: {action_name(clip.action) or 'unknown'}",
+            clip.name[:40], f"truth: {action_name(clip.action) or 'unknown'}" if protocol.actions else "truth",
             f"IoU {iou:.2f}" + (f", action: {guess}" if guess else ""),
         ]  # fmt: skip
-    return contact_sheet(pictures, captions=captions, columns=6, cell=(230, 230), title=title, with_legend=True)
+    return contact_sheet(
+        pictures, captions=captions, columns=6, cell=(230, 230), title=title, with_legend=True, taxonomy=classes
+    )

@@ -19,6 +19,7 @@ from vidaff.datasets.calibration import read_calibration
 from vidaff.datasets.geometry import Geometry
 from vidaff.datasets.own_clips import read_sheet
 from vidaff.datasets.prepared import PreparedClips, open_prepared
+from vidaff.datasets.prepared_stills import PreparedStills, open_any
 from vidaff.datasets.reader import RecordingReader
 from vidaff.datasets.recording import PICTURES, Recording, parse_name, scan_own, scan_sor3d
 from vidaff.datasets.sampling import frames_at
@@ -165,6 +166,7 @@ class PreparedSource(NumberedSource):
         self.name = f"{path}: {first.name}"
         self.recorded_fps, self.recorded_length = first.fps, self.clips.length(self.index)
         self.camera, self.has_depth = first.intrinsics, first.depth is not None
+        self.is_picture = isinstance(self.clips, PreparedStills)
 
     def frame(self, number: int) -> Frame:
         clip = self.clips.read(self.index, slice(number, number + 1))
@@ -255,7 +257,7 @@ def find_clip(path: Path, name: str | None) -> tuple[PreparedClips, int]:
     """The clip called ``name`` in either split of a prepared file; without a name, the only one there is."""
     with open_prepared(path) as file:
         splits = [split for split in SPLITS if split in file]
-    parts = [PreparedClips(path, split) for split in splits]
+    parts = [open_any(path, split) for split in splits]
     known = [(part, index) for part in parts for index in range(len(part))]
     found = [(part, index) for part, index in known if name is None or part.name(index) == name]
     if found and (name is not None or len(found) == 1):

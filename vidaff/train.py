@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from vidaff import __version__
 from vidaff.config import Recipe, Settings, dump_recipe, recipe_from_dict
-from vidaff.datasets import load_dataset
+from vidaff.datasets import STILLS, load_dataset
 from vidaff.datasets.base import ClipDataset
-from vidaff.datasets.taxonomies import TAXONOMIES
-from vidaff.datasets.taxonomy import AFFORDANCES
+from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
 from vidaff.io import prepare_output_dir, write_text
+from vidaff.models.video.initial import Start, start_of_run
 from vidaff.predict import pick_device
 from vidaff.training.batches import ClipStore, accumulation, optimiser_steps, train_loader, val_loader
 from vidaff.training.callbacks import (
@@ -39,6 +39,7 @@ from vidaff.training.callbacks import (
 from vidaff.training.history import next_sitting, write_history
 from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
+from vidaff.training.stills import check_counts, fit_recipe, view_of
 from vidaff.weights import load_torch_file
 
 RUN_ONLY = ("max_minutes", "workers", "cache", "val_every", "val_limit", "epochs")
@@ -94,12 +95,14 @@ def train(
     out: str | Path,
     *,
     dataset: str = "sor3d-aff",
+    init: Mapping[str, str | Path] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
     progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Train the video network and return the folder of the selected checkpoint (``OUT/best``).
+    """Train the video network on clips or still pictures; return the folder of the selected checkpoint (``OUT/best``).
 
     Args:
         recipe: all settings, see :func:`vidaff.config.load_recipe`.
@@ -107,21 +110,28 @@ def train(
         out: receives ``recipe.yaml``, ``checkpoints/``, ``best/``, ``last/``, ``metrics.csv``, TensorBoard logs and
             ``pictures/``.
         dataset: name in :data:`vidaff.datasets.DATASETS`.
+        init: weights that the encoders begin with, see :func:`vidaff.models.video.initial.start_of_run`.
         resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
         overwrite: use ``out`` although it holds files.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a progress bar.
+        say: called with one line for people about each encoder that begins with given weights.
 
     Raises:
         VidaffError: unusable data, recipe or folder, or a training that diverged; see the message.
     """
+    recipe = fit_recipe(recipe, dataset)
     world, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     # The first process may have written there already when another one looks.
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not first)
     last = _resume_point(recipe, out) if resume else None
+    start = start_of_run(init, recipe.model, recipe.input, last=last)
+    if first and say is not None:
+        for line in start.lines():
+            say(line)
     pick_device(device)
-    _check_classes(dataset)
     train_set, val_set = (_open_split(dataset, data, split, recipe) for split in ("train", "val"))
+    check_counts(recipe, dataset)
     _check_data(train_set, recipe)
     # Deterministic kernels are what makes a resumed run bit-identical.
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
@@ -129,7 +139,7 @@ def train(
     stores = [ClipStore(s, clip_length=settings.clip_length, cache=settings.cache) for s in (train_set, val_set)]
     for store in stores:
         store.fill(progress=progress)
-    module = _build_module(recipe, stores[0], data)
+    module = _build_module(recipe, stores[0], dataset, data, start)
     if first:
         write_text(out / "recipe.yaml", dump_recipe(recipe))
         if not resume:
@@ -147,15 +157,6 @@ def train(
     return out / "best"
 
 
-def _check_classes(dataset: str) -> None:
-    """Refuse data sets with other classes: their ids would be taken for the nine affordances."""
-    if dataset not in TAXONOMIES or TAXONOMIES[dataset].affordances != AFFORDANCES:
-        raise VidaffError(
-            f"the video model does not train on {dataset!r}: it knows {', '.join(AFFORDANCES)}; "
-            "--model affordancenet trains on any labelled pictures"
-        )
-
-
 def quiet_lightning() -> None:
     """Silence remarks that do not concern the user: hardware lists, advertisements, worker counts."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -165,6 +166,8 @@ def quiet_lightning() -> None:
 def _open_split(dataset: str, data: str | Path, split: str, recipe: Recipe) -> ClipDataset:
     if Path(data).is_file():
         found = load_dataset(dataset, data, split)
+    elif dataset in STILLS:
+        found = load_dataset(dataset, data, split, size=recipe.input.size)
     else:
         found = load_dataset(dataset, data, split, size=recipe.input.size, fps=recipe.input.fps)
     if len(found) == 0:
@@ -175,12 +178,6 @@ def _open_split(dataset: str, data: str | Path, split: str, recipe: Recipe) -> C
 def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
     """Refuse data that cannot serve the recipe, before the first epoch rather than in it."""
     settings = recipe.train
-    known = len(AFFORDANCES)
-    if (recipe.model.num_affordances, recipe.model.num_actions) != (known, known):
-        raise VidaffError(
-            f"model.num_affordances={recipe.model.num_affordances}, model.num_actions={recipe.model.num_actions}: "
-            f"the data sets have {known} of each"
-        )
     if len(train_set) < settings.batch_size:
         raise VidaffError(
             f"{len(train_set)} training clips do not fill one batch of train.batch_size={settings.batch_size}"
@@ -210,7 +207,7 @@ def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
         raise VidaffError("model.depth=true needs depth, which this data has not; set model.depth=false")
 
 
-def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoModule:
+def _build_module(recipe: Recipe, store: ClipStore, dataset: str, data: str | Path, start: Start) -> VideoModule:
     settings = recipe.train
     weights, prior = None, None
     if settings.prior_bias or settings.balance_classes or settings.background_weight != 1:
@@ -221,13 +218,19 @@ def _build_module(recipe: Recipe, store: ClipStore, data: str | Path) -> VideoMo
     data_settings = getattr(store.dataset, "settings", {})
     info = {
         "vidaff": __version__,
-        "classes": [*AFFORDANCES, "background"],
+        "dataset": dataset,
+        "classes": list(taxonomy_of(dataset).classes),
         "data": Path(data).name,
         "train_clips": len(store),
         "flow_method": data_settings.get("flow", "none"),
         "flow_settings": data_settings.get("flow_settings"),
     }
-    return VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
+    if dataset in STILLS:
+        info["view"] = view_of(store.dataset)
+    info |= start.info()
+    module = VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
+    start.put_into(module.model)
+    return module
 
 
 def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: str, progress: bool) -> L.Trainer:

@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidaff.datasets.taxonomy import AFFORDANCES, BACKGROUND, DISPLAY_COLOURS, IGNORE
+from vidaff.datasets.taxonomies import SOR3D_AFF, Taxonomy
+from vidaff.datasets.taxonomy import IGNORE
 from vidaff.errors import VidaffError
 
 Colour = tuple[int, int, int]
@@ -25,12 +26,11 @@ DIM: Colour = (150, 154, 164)
 INK: Colour = (238, 240, 244)
 
 
-@functools.lru_cache(maxsize=4)
-def class_colours() -> np.ndarray:
+@functools.lru_cache(maxsize=16)
+def class_colours(taxonomy: Taxonomy = SOR3D_AFF) -> np.ndarray:
     """Look-up table (256, 3) uint8 RGB from label id to display colour; background black, ignore grey."""
     table = np.zeros((256, 3), np.uint8)
-    for index, name in enumerate(AFFORDANCES):
-        table[index] = DISPLAY_COLOURS[name]
+    table[: taxonomy.background] = taxonomy.colours
     table[IGNORE] = (120, 120, 120)
     table.setflags(write=False)
     return table
@@ -53,9 +53,9 @@ def apply_table(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap(np.ascontiguousarray(values), table.reshape(256, 1, 3))
 
 
-def colour_labels(labels: np.ndarray) -> np.ndarray:
-    """Colour a label map (H, W) uint8 (0..8 affordances, 9 background, 255 ignore) with the display colours."""
-    return apply_table(labels, class_colours())
+def colour_labels(labels: np.ndarray, *, taxonomy: Taxonomy = SOR3D_AFF) -> np.ndarray:
+    """Colour a label map (H, W) uint8 (0..K-1 affordances, K background, 255 ignore) with the set's colours."""
+    return apply_table(labels, class_colours(taxonomy))
 
 
 def colour_map(
@@ -92,18 +92,20 @@ def blend_labels(
     threshold: float = 0.0,
     alpha: float = 0.5,
     outline: bool = True,
+    taxonomy: Taxonomy = SOR3D_AFF,
 ) -> np.ndarray:
     """Paint a label map over a picture of the same size; the picture stays visible through it.
 
     ``rgb (H, W, 3) uint8``, ``labels (H, W) uint8``, ``confidence (H, W)`` 0..1: pixels below ``threshold`` and
-    background are left alone. Ignored pixels are greyed. Returns a new (H, W, 3) uint8 picture.
+    background are left alone. Ignored pixels are greyed. Ids and colours are those of ``taxonomy``. Returns a new
+    (H, W, 3) uint8 picture.
     Source: Thermos et al., ICASSP 2020, section 4.3 (pictures keep only what is above 0.75).
     """
     shown = labels
     if confidence is not None and threshold > 0:
-        shown = np.where(confidence >= threshold, labels, np.uint8(BACKGROUND))
-    paint = apply_table(shown, class_colours())
-    mask = cv2.compare(shown, BACKGROUND, cv2.CMP_NE)
+        shown = np.where(confidence >= threshold, labels, np.uint8(taxonomy.background))
+    paint = apply_table(shown, class_colours(taxonomy))
+    mask = cv2.compare(shown, taxonomy.background, cv2.CMP_NE)
     picture = rgb.copy()
     cv2.copyTo(cv2.addWeighted(rgb, 1 - alpha, paint, alpha, 0), mask, picture)
     if outline:
@@ -188,8 +190,15 @@ def fit(picture: np.ndarray, size: tuple[int, int], *, ground: Colour = PAPER) -
     return canvas
 
 
-def legend(names: Sequence[str] = AFFORDANCES, *, width: int = 640, size: int = 13) -> np.ndarray:
-    """Strip of colour chips with class names, (h, ``width``, 3); it wraps into as many lines as it needs."""
+def legend(
+    names: Sequence[str] | None = None, *, width: int = 640, size: int = 13, taxonomy: Taxonomy = SOR3D_AFF
+) -> np.ndarray:
+    """Strip of colour chips with class names, (h, ``width``, 3); it wraps into as many lines as it needs.
+
+    ``names``: some of the affordances of ``taxonomy``, all by default; other names get a grey chip.
+    """
+    names = taxonomy.affordances if names is None else names
+    colours = dict(zip(taxonomy.affordances, taxonomy.colours, strict=True))
     line, chip, gap = round(size * 1.9), round(size * 0.95), round(size * 0.45)
     spots, x, y = [], gap * 2, 0
     for name in names:
@@ -201,7 +210,7 @@ def legend(names: Sequence[str] = AFFORDANCES, *, width: int = 640, size: int = 
     strip = np.full((y + line, width, 3), PAPER, np.uint8)
     for name, x, y in spots:
         top = y + (line - chip) // 2
-        strip[top : top + chip, x : x + chip] = DISPLAY_COLOURS.get(name, DIM)
+        strip[top : top + chip, x : x + chip] = colours.get(name, DIM)
         draw_text(strip, name, (x + chip + gap, y + (line - text_size(name, size=size)[0]) // 2), size=size)
     return strip
 
@@ -214,11 +223,12 @@ def contact_sheet(
     cell: tuple[int, int] | None = None,
     title: str = "",
     with_legend: bool = False,
+    taxonomy: Taxonomy = SOR3D_AFF,
 ) -> np.ndarray:
     """Lay pictures out in a grid, each scaled into a ``cell`` = (height, width), with captions below.
 
     Pictures may be (H, W) or (H, W, 3) uint8 of any size; ``columns`` defaults to a near-square grid and ``cell`` to
-    the size of the first picture.
+    the size of the first picture. The legend names the affordances of ``taxonomy``.
     """
     if not pictures:
         raise VidaffError("a contact sheet needs at least one picture")
@@ -235,17 +245,17 @@ def contact_sheet(
         if captions and index < len(captions):
             cell_words = sheet[y + height : y + height + words, x : x + width]
             draw_text(cell_words, captions[index], (2, 3), size=11, colour=DIM)
-    return _framed(sheet, title, with_legend)
+    return _framed(sheet, title, taxonomy if with_legend else None)
 
 
-def _framed(sheet: np.ndarray, title: str, with_legend: bool) -> np.ndarray:
+def _framed(sheet: np.ndarray, title: str, classes: Taxonomy | None) -> np.ndarray:
     parts = [sheet]
     if title:
         head = np.full((32, sheet.shape[1], 3), PAPER, np.uint8)
         draw_text(head, title, (8, 7), size=15, bold=True)
         parts.insert(0, head)
-    if with_legend:
-        parts.append(legend(width=sheet.shape[1]))
+    if classes is not None:
+        parts.append(legend(width=sheet.shape[1], taxonomy=classes))
     return np.concatenate(parts)
 
 
@@ -253,7 +263,8 @@ class OverlayPainter:
     """Draws the frames of an overlay video: the painted picture, and beside it a panel that is legend and action bar.
 
     The panel lists the classes once, each with its colour, its action probability as a bar, and its name bright
-    while pixels of it are painted. Below it the attention is laid over a small grey copy of the picture.
+    while pixels of it are painted. Below it the attention is laid over a small grey copy of the picture. Models that
+    tell no actions (``actions=False``) get the list without the bars.
 
     ``size``: (height, width) of the source. The picture is scaled to ``display_height`` rows where given, else to
     between 480 and 1080 rows, so that the text stays legible beside thumbnails and large films alike.
@@ -267,12 +278,14 @@ class OverlayPainter:
         threshold: float = 0.75,
         alpha: float = 0.5,
         display_height: int | None = None,
-        names: Sequence[str] = AFFORDANCES,
+        taxonomy: Taxonomy = SOR3D_AFF,
+        actions: bool = True,
     ) -> None:
         height, width = size
         rows = display_height or min(max(height, 480), 1080)
         self.picture_size = (_even(rows), _even(width * rows / height))
-        self.threshold, self.alpha, self.names = threshold, alpha, tuple(names)
+        self.threshold, self.alpha, self.taxonomy, self.actions = threshold, alpha, taxonomy, actions
+        self.names, self.colours = taxonomy.affordances, taxonomy.colours
         self.unit = self.picture_size[0] / 480
         self.panel = self._static_panel()
         self.size = (self.picture_size[0], self.picture_size[1] + self.panel.shape[1])
@@ -283,12 +296,14 @@ class OverlayPainter:
     def _static_panel(self) -> np.ndarray:
         u = self._u
         panel = np.full((self.picture_size[0], _even(u(236)), 3), PAPER, np.uint8)
-        draw_text(panel, "ACTION", (u(16), u(14)), size=u(10), colour=DIM, bold=True)
-        for row, name in enumerate(self.names):
+        title, top = ("ACTION", u(14)) if self.actions else ("AFFORDANCES", u(52))
+        draw_text(panel, title, (u(16), top), size=u(10), colour=DIM, bold=True)
+        for row, colour in enumerate(self.colours):
             y, chip = self._row(row), u(12)
-            panel[y + u(4) : y + u(4) + chip, u(16) : u(16) + chip] = DISPLAY_COLOURS[name]
-            x0, x1 = self._bar()
-            panel[y + u(7) : y + u(13), x0:x1] = TRACK
+            panel[y + u(4) : y + u(4) + chip, u(16) : u(16) + chip] = colour
+            if self.actions:
+                x0, x1 = self._bar()
+                panel[y + u(7) : y + u(13), x0:x1] = TRACK
         return panel
 
     def _row(self, row: int) -> int:
@@ -309,13 +324,17 @@ class OverlayPainter:
     ) -> np.ndarray:
         """Draw one frame.
 
-        ``rgb (H, W, 3) uint8``, ``labels (H, W) uint8``, ``action_probs (9,)`` 0..1, ``confidence (H, W)`` 0..1,
+        ``rgb (H, W, 3) uint8``, ``labels (H, W) uint8``, ``action_probs (A,)`` 0..1, ``confidence (H, W)`` 0..1,
         ``attention (h, w)`` 0..1, ``note``: one short line for the foot of the panel. Returns ``self.size`` RGB uint8.
         """
         picture, shown, sure = self._display(rgb, labels, confidence)
-        painted = blend_labels(picture, shown, confidence=sure, threshold=self.threshold, alpha=self.alpha)
+        painted = blend_labels(
+            picture, shown, confidence=sure, threshold=self.threshold, alpha=self.alpha, taxonomy=self.taxonomy
+        )
         panel = self.panel.copy()
-        self._draw_actions(panel, action_probs, self._present(shown, sure))
+        self._draw_names(panel, self._present(shown, sure))
+        if self.actions:
+            self._draw_actions(panel, action_probs)
         if attention is not None:
             self._draw_attention(panel, picture, attention)
         if note:
@@ -340,16 +359,21 @@ class OverlayPainter:
             shown = shown[confidence >= self.threshold]
         return np.bincount(shown.ravel(), minlength=256)[: len(self.names)] > 0
 
-    def _draw_actions(self, panel: np.ndarray, probs: np.ndarray, present: np.ndarray) -> None:
+    def _draw_names(self, panel: np.ndarray, present: np.ndarray) -> None:
+        u = self._u
+        for row, (name, bright) in enumerate(zip(self.names, present.tolist(), strict=True)):
+            spot = (u(34), self._row(row) + u(2))
+            draw_text(panel, name, spot, size=u(13), bold=bright, colour=INK if bright else DIM)
+
+    def _draw_actions(self, panel: np.ndarray, probs: np.ndarray) -> None:
         u = self._u
         best = int(np.argmax(probs))
-        name, (x0, x1) = self.names[best], self._bar()
-        draw_text(panel, name, (u(16), u(28)), size=u(24), bold=True, colour=DISPLAY_COLOURS[name])
+        x0, x1 = self._bar()
+        draw_text(panel, self.names[best], (u(16), u(28)), size=u(24), bold=True, colour=self.colours[best])
         draw_text(panel, f"{probs[best]:.0%}", (u(220), u(28)), size=u(24), bold=True, anchor="right")
-        for row, (name, prob) in enumerate(zip(self.names, probs, strict=True)):
-            y, bright = self._row(row), bool(present[row])
-            draw_text(panel, name, (u(34), y + u(2)), size=u(13), bold=bright, colour=INK if bright else DIM)
-            panel[y + u(7) : y + u(13), x0 : x0 + round((x1 - x0) * float(prob))] = DISPLAY_COLOURS[name]
+        for row, (colour, prob) in enumerate(zip(self.colours, probs, strict=True)):
+            y = self._row(row)
+            panel[y + u(7) : y + u(13), x0 : x0 + round((x1 - x0) * float(prob))] = colour
             draw_text(panel, f"{prob:.0%}", (u(220), y + u(3)), size=u(11), colour=DIM, anchor="right")
 
     def _draw_attention(self, panel: np.ndarray, picture: np.ndarray, attention: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vidaff.config import Recipe, recipe_from_dict
+from vidaff.datasets.taxonomies import Taxonomy, taxonomy_of_model
 from vidaff.errors import VidaffError, first_line
 from vidaff.io import atomic_path, write_json
 from vidaff.models.video import VideoAffordanceNet, build_video_model
@@ -53,6 +54,18 @@ def flow_method(recipe: Recipe, info: Mapping[str, Any]) -> str:
         return "none" if stream == "none" else "dis2d"
     trained = str(info.get("flow_method", "pd-dis"))
     return "pd-dis" if trained in ("exact", "none") else trained
+
+
+def model_taxonomy(recipe: Recipe, info: Mapping[str, Any]) -> Taxonomy:
+    """Classes of a model; raise :class:`VidaffError` where its settings and what it says of itself disagree."""
+    taxonomy = taxonomy_of_model(info)
+    sizes = (recipe.model.num_affordances, recipe.model.num_actions)
+    if sizes[0] != taxonomy.background or sizes[1] not in (0, taxonomy.background):
+        raise VidaffError(
+            f"the checkpoint knows {sizes[0]} affordances and {sizes[1]} actions, its classes are "
+            f"{', '.join(taxonomy.affordances)}"
+        )
+    return taxonomy
 
 
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:

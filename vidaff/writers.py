@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vidaff.datasets.taxonomy import AFFORDANCES, CLASSES
+from vidaff.datasets.taxonomies import Taxonomy, disk_ids
 from vidaff.errors import VidaffError
 from vidaff.flow3d import Intrinsics
 from vidaff.frames import check_depth
@@ -92,14 +92,18 @@ def paint(painter: OverlayPainter, frame: Segmented) -> np.ndarray:
 
 
 @contextmanager
-def label_pictures(folder: Path) -> Iterator[Write]:
-    """8-bit PNGs of class ids (0..8 affordances, 9 background) at the source's size."""
-    yield lambda frame: write_image(frame.file(folder, ".png"), frame.result.labels)
+def label_pictures(folder: Path, taxonomy: Taxonomy) -> Iterator[Write]:
+    """8-bit PNGs of class ids at the source's size, numbered as the data set of the classes does on disk.
+
+    SOR3D-AFF: 0..8 affordances, 9 background. UMD and IIT-AFF: 0 background, affordances from 1.
+    """
+    table = disk_ids(taxonomy)
+    yield lambda frame: write_image(frame.file(folder, ".png"), table[frame.result.labels])
 
 
 @contextmanager
 def probability_files(folder: Path) -> Iterator[Write]:
-    """NPZ per frame: probs (10, h, w) float16 at the model's size, action_probs (9,), attention if there is one."""
+    """NPZ per frame: probs (K + 1, h, w) float16 at the model's size, action_probs (A,), attention if there is one."""
 
     def write(frame: Segmented) -> None:
         result = frame.result
@@ -113,25 +117,30 @@ def probability_files(folder: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def timeline(path: Path) -> Iterator[Write]:
-    """CSV, a line per frame: numbers, time, action and its probability, share of pixels per class, milliseconds."""
+def timeline(path: Path, taxonomy: Taxonomy) -> Iterator[Write]:
+    """CSV, a line per frame: numbers, time, action and its probability, share of pixels per class, milliseconds.
+
+    The action is empty where the model tells none.
+    """
+    classes = taxonomy.classes
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["frame", "source_frame", "time_s", "action", "action_prob", *CLASSES, "ms"])
+        table.writerow(["frame", "source_frame", "time_s", "action", "action_prob", *classes, "ms"])
 
         def write(frame: Segmented) -> None:
-            labels = frame.result.labels
-            shares = np.bincount(labels.ravel(), minlength=len(CLASSES))[: len(CLASSES)] / labels.size
-            prob = frame.result.action_probs[AFFORDANCES.index(frame.result.action)]
-            head = [frame.number, frame.source_frame, f"{frame.time:.3f}", frame.result.action, f"{prob:.4f}"]
+            labels, probs = frame.result.labels, frame.result.action_probs
+            shares = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)] / labels.size
+            prob = f"{probs.max():.4f}" if probs.size else ""
+            head = [frame.number, frame.source_frame, f"{frame.time:.3f}", frame.result.action, prob]
             table.writerow([*head, *(f"{share:.5f}" for share in shares), f"{frame.ms:.1f}"])
 
         yield write
 
 
 @contextmanager
-def point_clouds(folder: Path, camera: Intrinsics, threshold: float) -> Iterator[Write]:
+def point_clouds(folder: Path, camera: Intrinsics, threshold: float, taxonomy: Taxonomy) -> Iterator[Write]:
     """PLY per frame through Open3D: positions in metres (X right, Y down, Z away), painted colours, class ids."""
+    table = disk_ids(taxonomy)
 
     def write(frame: Segmented) -> None:
         if frame.depth is None:
@@ -141,10 +150,11 @@ def point_clouds(folder: Path, camera: Intrinsics, threshold: float) -> Iterator
         if not (metres > 0).any():
             return  # a frame without any depth is no reason to stop; Open3D refuses to write empty clouds
         colours = blend_labels(
-            frame.rgb, result.labels, confidence=result.confidence, threshold=threshold, outline=False
-        )
+            frame.rgb, result.labels, confidence=result.confidence, threshold=threshold, outline=False,
+            taxonomy=taxonomy,
+        )  # fmt: skip
         with atomic_path(frame.file(folder, ".ply")) as temporary:
-            _write_cloud(temporary, metres, colours, result.labels, camera)
+            _write_cloud(temporary, metres, colours, table[result.labels], camera)
 
     yield write
 

@@ -74,7 +74,8 @@ def command(**options: Any) -> None:
     \b
     Written to OUT:
       overlay.mp4    the painted picture, legend, action bar and attention (overlay.png for a picture)
-      labels/        8-bit PNGs of class ids: 0..8 affordances, 9 background
+      labels/        8-bit PNGs of class ids: 0..8 affordances, 9 background; with a model of UMD or IIT-AFF
+                     as these sets have it, 0 background, affordances from 1
       timeline.csv   per frame: action, its probability, share of pixels per class, milliseconds
       probs/, ply/   where asked for
     """

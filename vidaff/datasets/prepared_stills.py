@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 
+from vidaff.datasets import STILLS
 from vidaff.datasets.base import Clip, ClipDataset
 from vidaff.datasets.prepared import PreparedClips, _read_index, open_prepared, read_head
 from vidaff.datasets.taxonomies import IGNORE, TAXONOMIES, Taxonomy, taxonomy_of
@@ -54,6 +55,13 @@ class PreparedStills(PreparedClips):
                 f"and {IGNORE}"
             )
         return clip
+
+
+def open_any(path: str | Path, split: str) -> PreparedClips:
+    """A split of a prepared file, clips or stills, whichever its data set has; errors as :class:`PreparedClips`."""
+    with open_prepared(Path(path)) as file:
+        dataset = str(file.attrs.get("dataset"))
+    return PreparedStills(path, split, dataset=dataset) if dataset in STILLS else PreparedClips(path, split)
 
 
 def read_any_head(file: h5py.File, path: Path) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vidaff.datasets import SPLITS, ClipDataset, load_dataset
-from vidaff.datasets.prepared import PreparedClips, open_prepared
+from vidaff.datasets import SPLITS, STILLS, ClipDataset, load_dataset
+from vidaff.datasets.prepared import open_prepared
+from vidaff.datasets.prepared_stills import open_any
 from vidaff.errors import VidaffError
 
 
@@ -19,13 +20,13 @@ def summarize(path: str | Path, dataset: str) -> dict[str, Any]:
     path = Path(path)
     if path.is_file():
         with open_prepared(path) as file:
-            splits = {split: PreparedClips(path, split) for split in SPLITS if split in file}
+            splits = {split: open_any(path, split) for split in SPLITS if split in file}
         first = next(iter(splits.values()), None)
         if first is None:
             raise VidaffError(f"{path}: holds no clips")
         settings = {"dataset": first.dataset, "fps": first.fps, **first.settings}
         return {"splits": {split: _counts(clips) for split, clips in splits.items()}, "settings": settings}
-    present = [split for split in SPLITS if (path / split).is_dir()] or ["train"]
+    present = list(SPLITS) if dataset in STILLS else [split for split in SPLITS if (path / split).is_dir()] or ["train"]
     counts = {split: _counts(load_dataset(dataset, path, split)) for split in present}
     return {"splits": counts, "settings": {"dataset": dataset}}
 

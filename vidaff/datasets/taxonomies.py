@@ -6,7 +6,9 @@ number theirs from 1 on disk, with 0 for the background: an id here is theirs le
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -92,3 +94,25 @@ def taxonomy_of(dataset: str) -> Taxonomy:
     if dataset not in TAXONOMIES:
         raise VidaffError(f"{dataset!r} has no affordance labels; data sets with labels: {', '.join(TAXONOMIES)}")
     return TAXONOMIES[dataset]
+
+
+def taxonomy_of_model(info: Mapping[str, Any]) -> Taxonomy:
+    """Classes that a model's ``info`` says it was trained on; those of SOR3D-AFF where it says nothing.
+
+    Raises :class:`VidaffError` for classes that are of no known data set.
+    """
+    classes = info.get("classes")
+    if classes is None:
+        return SOR3D_AFF
+    found = next((each for each in TAXONOMIES.values() if list(each.classes) == classes), None)
+    if found is None:
+        raise VidaffError(f"the checkpoint's classes {classes} are those of no known data set")
+    return found
+
+
+def disk_ids(taxonomy: Taxonomy) -> np.ndarray:
+    """(256,) uint8 table from ids here to those of label pictures on disk, by which a set's own tools read them.
+
+    Static sets: :meth:`Taxonomy.to_disk`. SOR3D-AFF, whose masks are colours: as here.
+    """
+    return np.arange(256, dtype=np.uint8) if taxonomy == SOR3D_AFF else taxonomy.to_disk()

@@ -110,6 +110,11 @@ class Umd(StillDataset):
         camera = CAMERA if grid == GRID else None
         return Still(rgb, self._depth(frame, grid), labels, camera, affordances)
 
+    @property
+    def has_ranks(self) -> bool:
+        """Whether every frame has its ranks."""
+        return all("label_rank.mat" in frame.kinds for frame in self._frames)
+
     def ranks(self, index: int) -> np.ndarray:
         """Ranks of the affordances on the clip's grid, (H, W, 7) uint8: 1 best, 9 not applicable, 0 background."""
         self._check_index(index)

@@ -22,7 +22,7 @@ No part of this package imports torch; tensors are taken as they come.
 
 from vidaff.metrics.averages import class_averages
 from vidaff.metrics.clips import ClipOutcome, bootstrap_intervals, summarise
-from vidaff.metrics.heatmaps import HeatmapScores, heatmap_scores, resize_heatmap
+from vidaff.metrics.heatmaps import HeatmapScores, heatmap_scores, kld, nss, resize_heatmap, sim
 from vidaff.metrics.margolin import f_beta, ranked_f_measure, weighted_f_measure, weighted_precision_recall
 from vidaff.metrics.segmentation import (
     CLASS_WEIGHTS,
@@ -43,9 +43,12 @@ __all__ = [
     "confusion_matrix",
     "f_beta",
     "heatmap_scores",
+    "kld",
+    "nss",
     "ranked_f_measure",
     "resize_heatmap",
     "scores_from_confusion",
+    "sim",
     "summarise",
     "weighted_f_measure",
     "weighted_precision_recall",

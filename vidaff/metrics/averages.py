@@ -35,14 +35,14 @@ def class_averages(scores: np.ndarray, *, legacy: bool = False) -> np.ndarray:
     if scores.ndim != 2:
         raise ValueError(f"scores: must be (pictures, classes), got shape {scores.shape}")
     if legacy:
-        scores = _carry_forward(scores)
+        scores = carry_forward(scores)
     known = ~np.isnan(scores)
     count = known.sum(axis=0)
     return ratio(np.where(known, scores, 0).sum(axis=0), count.astype(np.float64), count > 0)
 
 
-def _carry_forward(scores: np.ndarray) -> np.ndarray:
-    """Fill the gaps of each row with the last number to their left."""
+def carry_forward(scores: np.ndarray) -> np.ndarray:
+    """Fill the gaps (NaN) of each row of (N, K) with the last number to their left: the fault of ``legacy``."""
     if not scores.size:
         return scores
     columns = np.where(np.isnan(scores), 0, np.arange(scores.shape[1]))

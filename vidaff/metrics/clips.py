@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,12 +17,14 @@ class ClipOutcome:
     """What one clip contributes: the unit that the bootstrap draws.
 
     ``confusion`` (C, C); ``margolin`` (K,) weighted F of the classes in the clip's truth, NaN elsewhere;
-    ``correct``: whether the action was recognised, None when it is unknown.
+    ``correct``: whether the action was recognised, None when it is unknown. ``extra``: further scores (K,) by name,
+    NaN where a class is not scored; the same names for all clips of a set.
     """
 
     confusion: np.ndarray
     margolin: np.ndarray
     correct: bool | None = None
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def summarise(outcomes: Sequence[ClipOutcome], draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -30,21 +32,22 @@ def summarise(outcomes: Sequence[ClipOutcome], draws: np.ndarray | None = None) 
 
     ``draws`` (N, clips): how often each resampling holds each clip; None = the set itself. Returns arrays with a
     leading axis N: ``iou``, ``f1``, ``margolin`` (N, K); ``mean_iou``, ``mean_f1``, ``f_w``, ``mean_margolin``,
-    ``action_accuracy`` (N,). NaN where nothing is known.
+    ``action_accuracy`` (N,); each extra score by its name (N, K), and by its name after ``mean_`` (N,). NaN where
+    nothing is known.
     """
     draws = np.ones((1, len(outcomes))) if draws is None else np.asarray(draws, np.float64)
     confusions = np.stack([outcome.confusion for outcome in outcomes]).astype(np.float64)
     size = confusions.shape[-1]
     scores = scores_from_confusion((draws @ confusions.reshape(len(outcomes), -1)).reshape(-1, size, size))
-    margolin = _drawn_mean(draws, np.stack([outcome.margolin for outcome in outcomes]))
+    margolin = np.stack([outcome.margolin for outcome in outcomes])
     correct = np.array([np.nan if outcome.correct is None else float(outcome.correct) for outcome in outcomes])
-    known = ~np.isnan(margolin)
-    return {
-        **scores._asdict(),
-        "margolin": margolin,
-        "mean_margolin": weighted_mean(margolin, known, np.ones(margolin.shape[-1])),
-        "action_accuracy": _drawn_mean(draws, correct[:, None])[:, 0],
-    }
+    values = {**scores._asdict(), "action_accuracy": _drawn_mean(draws, correct[:, None])[:, 0]}
+    extras = {name: np.stack([outcome.extra[name] for outcome in outcomes]) for name in outcomes[0].extra}
+    for name, rows in {"margolin": margolin, **extras}.items():
+        means = _drawn_mean(draws, rows)
+        values[name] = means
+        values[f"mean_{name}"] = weighted_mean(means, ~np.isnan(means), np.ones(means.shape[-1]))
+    return values
 
 
 def _drawn_mean(draws: np.ndarray, values: np.ndarray) -> np.ndarray:

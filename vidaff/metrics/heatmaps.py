@@ -1,12 +1,12 @@
 """Metrics of heat maps on AGD20K: KL divergence (KLD), similarity (SIM), normalised scanpath saliency (NSS).
 
-Two public evaluators differ in details that move numbers. ``wsag`` is that of WSAG-PLSP, ``locate`` that of LOCATE
+Two public evaluators differ in details that move numbers. ``plsp`` is that of WSAG-PLSP, ``locate`` that of LOCATE
 and the methods before it:
 
 =======  =======================================  ================================  ====================
          KLD                                      standard deviation in NSS         looked-at pixels
 =======  =======================================  ================================  ====================
-wsag     ln(P + 1e-10): at most 23.0 per pixel    of the sample (n - 1)             truth >= 0.1, rescaled
+plsp     ln(P + 1e-10): at most 23.0 per pixel    of the sample (n - 1)             truth >= 0.1, rescaled
 locate   1e-12 in the ratio and in the logarithm  of the population (n)             truth > 0.1, rescaled
 =======  =======================================  ================================  ====================
 
@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-PROTOCOLS = ("wsag", "locate")
+PROTOCOLS = ("plsp", "locate")
 SIZE = 224
 """Side of the square on which maps of AGD20K are compared."""
 _EPS = 1e-12
-_WSAG_EPS = 1e-10
+_PLSP_EPS = 1e-10
 
 
 class HeatmapScores(NamedTuple):
@@ -36,7 +36,7 @@ class HeatmapScores(NamedTuple):
     nss: float
 
 
-def heatmap_scores(pred: np.ndarray, gt: np.ndarray, *, protocol: str = "wsag") -> HeatmapScores:
+def heatmap_scores(pred: np.ndarray, gt: np.ndarray, *, protocol: str = "plsp") -> HeatmapScores:
     """Compare two heat maps (H, W) of values >= 0, in any unit: both are divided by their sum.
 
     An all-zero truth counts as an even one (AGD20K has one such file). Both evaluators fail on some flat maps; here a
@@ -70,7 +70,7 @@ def _divergence(pred: np.ndarray, gt: np.ndarray, protocol: str) -> float:
     if protocol == "locate":
         return float((gt * np.log(gt / (pred + _EPS) + _EPS)).sum())
     there = gt > 0
-    return float((gt[there] * (np.log(gt[there]) - np.log(pred[there] + _WSAG_EPS))).sum())
+    return float((gt[there] * (np.log(gt[there]) - np.log(pred[there] + _PLSP_EPS))).sum())
 
 
 def _saliency(pred: np.ndarray, gt: np.ndarray, protocol: str) -> float:
@@ -81,6 +81,29 @@ def _saliency(pred: np.ndarray, gt: np.ndarray, protocol: str) -> float:
     height = (gt - gt.min()) / (gt.max() - gt.min() + _EPS)
     seen = height > 0.1 if protocol == "locate" else height >= 0.1
     return float(((pred - pred.mean()) / spread)[seen].sum() / (seen.sum() + _EPS))
+
+
+def kld(pred: np.ndarray, gt: np.ndarray, *, protocol: str = "plsp") -> np.ndarray:
+    """KL divergence (B,) in nats, lower is better, of maps (B, H, W) or (B, N); see :func:`heatmap_scores`."""
+    return _column(pred, gt, protocol, "kld")
+
+
+def sim(pred: np.ndarray, gt: np.ndarray, *, protocol: str = "plsp") -> np.ndarray:
+    """Similarity (B,) in 0..1, higher is better, of maps (B, H, W) or (B, N); the same in both protocols."""
+    return _column(pred, gt, protocol, "sim")
+
+
+def nss(pred: np.ndarray, gt: np.ndarray, *, protocol: str = "plsp") -> np.ndarray:
+    """Normalised scanpath saliency (B,), higher is better, of maps (B, H, W) or (B, N)."""
+    return _column(pred, gt, protocol, "nss")
+
+
+def _column(pred: np.ndarray, gt: np.ndarray, protocol: str, name: str) -> np.ndarray:
+    pred, gt = np.asarray(pred), np.asarray(gt)
+    if pred.shape != gt.shape or pred.ndim not in (2, 3):
+        raise ValueError(f"pred: must be (B, H, W) or (B, N) as gt, got {pred.shape} and {gt.shape}")
+    pairs = zip(pred.reshape(len(pred), 1, -1), gt.reshape(len(gt), 1, -1), strict=True)
+    return np.array([getattr(heatmap_scores(*pair, protocol=protocol), name) for pair in pairs])
 
 
 def resize_heatmap(heat: np.ndarray, size: int = SIZE) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from vidaff.config import TrainSettings
 from vidaff.flow3d.store import INVALID, LIMIT, STEP_M
 from vidaff.training.batches import Batch, without_first_motion
+from vidaff.training.warp import warp
 
 
 def step_generator(*keys: int) -> torch.Generator:
@@ -23,6 +24,8 @@ def augment(batch: Batch, settings: TrainSettings, generator: torch.Generator) -
     """A changed copy of ``batch`` (tensors as :class:`vidaff.training.batches.ClipStore` gives them)."""
     batch = dict(batch)
     count = len(batch["rgb"])
+    if settings.zoom > 1 or settings.shift or settings.rotate:
+        batch = warp(batch, settings, generator)
     if settings.flip:
         _flip(batch, _draw(torch.rand, (count,), generator, batch["rgb"]) < 0.5)
     if settings.colour_jitter:

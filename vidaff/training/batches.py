@@ -7,7 +7,7 @@ epoch ends bit-identical to one that was not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -175,7 +175,23 @@ def batch_sizes(recipe: Recipe, *, static: bool, world: int) -> tuple[int, int]:
     return wanted, wanted // (world * passes)
 
 
-def accumulation(recipe: Recipe, *, world: int) -> int:
+class BatchSettings(Protocol):
+    """Settings of any training: the global batch and the batch of one forward pass."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def micro_batch(self) -> int | None: ...
+
+
+class Batched(Protocol):
+    """A recipe of any model."""
+
+    @property
+    def train(self) -> BatchSettings: ...
+
+
+def accumulation(recipe: Batched, *, world: int) -> int:
     """Forward passes per optimiser step on each process, so that the global batch stays what the recipe says."""
     settings = recipe.train
     per_process, rest = divmod(settings.batch_size, world)
@@ -183,7 +199,7 @@ def accumulation(recipe: Recipe, *, world: int) -> int:
         raise VidaffError(f"train.batch_size {settings.batch_size} cannot be divided by {world} processes")
     micro = min(settings.micro_batch or per_process, per_process)
     if per_process % micro:
-        raise VidaffError(f"train.micro_batch {micro} must divide the {per_process} clips of each process")
+        raise VidaffError(f"train.micro_batch {micro} must divide the {per_process} samples of each process")
     return per_process // micro
 
 

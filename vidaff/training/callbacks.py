@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -52,8 +54,9 @@ class EpochCheckpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
 
-def checkpoint_callbacks(out: Path) -> list[Callback]:
-    """``last.ckpt`` after every epoch, and ``best.ckpt`` by validation IoU."""
+def checkpoint_callbacks(out: Path, module: type[ExportableModule] = ExportableModule) -> list[Callback]:
+    """``last.ckpt`` after every epoch, and ``best.ckpt`` by the first of the module's scores."""
+    score, mode = f"val/{module.SCORES[0]}", "min" if module.LOWEST else "max"
     last = last_checkpoint(out)
     common: dict[str, Any] = {
         "dirpath": last.parent,
@@ -63,7 +66,7 @@ def checkpoint_callbacks(out: Path) -> list[Callback]:
     }
     return [
         EpochCheckpoint(filename=last.stem, save_top_k=1, monitor=None, **common),
-        ModelCheckpoint(filename="best", save_top_k=1, monitor="val/iou", mode="max", **common),
+        ModelCheckpoint(filename="best", save_top_k=1, monitor=score, mode=mode, **common),
     ]
 
 
@@ -123,11 +126,11 @@ class FiniteGuard(Callback):
 
 
 class Export(Callback):
-    """Writes ``OUT/last`` after every epoch, and ``OUT/best`` when the validation IoU has not been higher."""
+    """Writes ``OUT/last`` after every epoch, and ``OUT/best`` when the validation score has not been better."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.best = -1.0
+        self.best = -math.inf
         self.scored = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,20 +148,22 @@ class Export(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, ExportableModule)  # for the type checker
         # The trainer keeps the metrics of the last validation: in epochs without one they are an older network's.
-        scores = _scores(trainer.callback_metrics) if self.scored else {}
+        scores = _scores(trainer.callback_metrics, pl_module.SCORES) if self.scored else {}
+        score = scores.get(pl_module.SCORES[0], math.inf if pl_module.LOWEST else -math.inf)
+        value = -score if pl_module.LOWEST else score
         # Every process keeps the score, because the checkpoint's state is taken from the first and given to all.
-        best, self.best = self.best, max(self.best, scores.get("iou", -1.0))
+        best, self.best = self.best, max(self.best, value)
         if not trainer.is_global_zero:
             return
         info = {**pl_module.info, "epoch": trainer.current_epoch + 1, "val": scores}
         pl_module.export(self.out / "last", info)
         # Until the first validation every epoch counts as the best so far.
-        if scores.get("iou", -1.0) >= best or pl_module.recipe.train.select == "last":
+        if value >= best or pl_module.recipe.train.select == "last":
             pl_module.export(self.out / "best", info)
 
 
-def _scores(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    return {key: float(metrics[f"val/{key}"]) for key in ("iou", "f", "action") if f"val/{key}" in metrics}
+def _scores(metrics: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, float]:
+    return {key: float(metrics[f"val/{key}"]) for key in names if f"val/{key}" in metrics}
 
 
 class Pictures(Callback):
@@ -170,6 +175,7 @@ class Pictures(Callback):
         self.indices = spread(len(store), count)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        from vidaff.datasets.taxonomies import taxonomy_of_model
         from vidaff.io import write_image
         from vidaff.visualize import blend_labels, contact_sheet
 
@@ -182,12 +188,13 @@ class Pictures(Callback):
         seen = {key: value.to(pl_module.device) for key, value in (last_frame(batch) if static else batch).items()}
         with torch.no_grad():
             output = pl_module(seen, size=tuple(batch["mask"].shape[-2:]))
-        cells = []
+        cells: list[np.ndarray] = []
+        classes = taxonomy_of_model(pl_module.info)
         for rgb, mask, guess in zip(batch["rgb"], batch["mask"], output.logits.argmax(1).cpu(), strict=True):
-            frame = rgb[-1].numpy()
-            cells += [frame, blend_labels(frame, mask.numpy()), blend_labels(frame, guess.to(torch.uint8).numpy())]
+            frame, labels = rgb[-1].numpy(), (mask.numpy(), guess.to(torch.uint8).numpy())
+            cells += [frame, *(blend_labels(frame, each, taxonomy=classes) for each in labels)]
         captions = ["last frame", "label", "prediction"] * len(self.indices)
-        sheet = contact_sheet(cells, captions=captions, columns=6, cell=(160, 160), with_legend=True)
+        sheet = contact_sheet(cells, captions=captions, columns=6, cell=(160, 160), with_legend=True, taxonomy=classes)
         write_image(self.out / "pictures" / f"epoch_{trainer.current_epoch + 1:04d}.png", sheet)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 
@@ -15,7 +15,11 @@ class ExportableModule(L.LightningModule):
 
     ``recipe``: all settings; ``recipe.train`` has ``lr``, ``clip_grad`` and ``select``.
     ``info``: facts that go into every checkpoint.
+    ``SCORES``: what validation logs under ``val/``; the first chooses the best epoch. ``LOWEST``: its best is lowest.
     """
+
+    SCORES: ClassVar[tuple[str, ...]] = ("iou", "f", "action")
+    LOWEST: ClassVar[bool] = False
 
     recipe: Any
     info: dict[str, Any]

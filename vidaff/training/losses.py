@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vidaff.datasets.taxonomy import BACKGROUND, IGNORE
+from vidaff.datasets.taxonomy import IGNORE
 
 
 def segmentation_nll(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
@@ -52,13 +52,14 @@ def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Soft Dice of the labelled affordance of each clip, mean over the clips that show one.
 
     Args:
-        logits: (B, K + 1, H, W).
+        logits: (B, K + 1, H, W); the last class is the background.
         target: (B, H, W) class ids, 255 = ignore. Clips have one affordance; with more, each counts.
     """
+    background = logits.shape[1] - 1
     known = (target != IGNORE).unsqueeze(1)
-    truth = F.one_hot(torch.where(target == IGNORE, BACKGROUND, target).long(), logits.shape[1])
-    truth = truth.movedim(-1, 1)[:, :BACKGROUND] * known  # (B, K, H, W)
-    probs = F.softmax(logits, dim=1)[:, :BACKGROUND] * known
+    truth = F.one_hot(torch.where(target == IGNORE, background, target).long(), logits.shape[1])
+    truth = truth.movedim(-1, 1)[:, :background] * known  # (B, K, H, W)
+    probs = F.softmax(logits, dim=1)[:, :background] * known
     overlap = (probs * truth).sum(dim=(2, 3))
     total = (probs + truth).sum(dim=(2, 3))
     present = truth.sum(dim=(2, 3)) > 0

@@ -130,15 +130,17 @@ class VideoModule(ExportableModule):
         output = self(last_frame(batch) if static else batch, size=self.input_size())
         target = _resize_labels(batch["mask"], output.logits)
         self.meter.update(output.logits.argmax(1), target)
-        guesses = output.action_logits.argmax(1)
-        self.actions += list(zip(guesses.tolist(), batch["action"].tolist(), strict=True))
+        if self.recipe.model.num_actions:
+            guesses = output.action_logits.argmax(1)
+            self.actions += list(zip(guesses.tolist(), batch["action"].tolist(), strict=True))
         return output.logits
 
     def on_validation_epoch_end(self) -> None:
         scores = self.meter.compute()
-        right = [guess == truth for guess, truth in self.actions if truth >= 0]
-        accuracy = sum(right) / max(len(right), 1)
-        values = {"val/iou": float(scores.mean_iou), "val/f": float(scores.mean_f1), "val/action": accuracy}
+        values = {"val/iou": float(scores.mean_iou), "val/f": float(scores.mean_f1)}
+        if self.recipe.model.num_actions:
+            right = [guess == truth for guess, truth in self.actions if truth >= 0]
+            values["val/action"] = sum(right) / max(len(right), 1)
         # Pre-training cannot tell actions apart; its scores must never be selected as best.
         if self.current_epoch < self.recipe.train.pretrain_epochs:
             values = {"val/pretrain_iou": values["val/iou"], "val/iou": 0.0}

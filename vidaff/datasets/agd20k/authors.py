@@ -57,12 +57,7 @@ class AuthorsFolder:
     def read_boxes(self, view: str) -> Boxes | None:
         """Boxes of a view; None when there is no such file."""
         path = self.boxes_path(view)
-        if not path.is_file():
-            return None
-        try:
-            return {name: _with_scores(found, path, name) for name, found in _entries(load_tree(path))}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise VidaffError(f"{path}: {{affordance: {{object: {{file: [boxes, scores]}}}}}} is expected") from error
+        return read_boxes_file(path) if path.is_file() else None
 
     def similarity_path(self, affordance: str, thing: str) -> Path:
         return self.folder / "CLIPsim" / f"{affordance}_{thing}.npy"
@@ -80,6 +75,14 @@ class AuthorsFolder:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise VidaffError(f"{path}: {{image_dict, exo_dict_rev, sim}} that fit each other are expected") from error
         return as_similarity(values, rows, columns, path)
+
+
+def read_boxes_file(path: Path) -> Boxes:
+    """Boxes out of one of their ``det_*.pth``; raise :class:`VidaffError` for any other content."""
+    try:
+        return {name: _with_scores(found, path, name) for name, found in _entries(load_tree(path))}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise VidaffError(f"{path}: {{affordance: {{object: {{file: [boxes, scores]}}}}}} is expected") from error
 
 
 def _entries(tree: Any) -> Iterator[tuple[str, Any]]:

@@ -72,14 +72,14 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     PyTorch's are; OpenCV's differ by 1e-5 of a picture's contrast.
     """
     for axis, length in enumerate(size):
-        first, second, share = _neighbours(image.shape[axis], length)
+        first, second, share = neighbours(image.shape[axis], length)
         weight = share.reshape((1,) * axis + (-1,) + (1,) * (image.ndim - axis - 1))
         image = image.take(first, axis) * (1 - weight) + image.take(second, axis) * weight
     return image
 
 
 @lru_cache(maxsize=256)
-def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of ``size`` positions the two pixels of ``length`` around it, and the share of the second."""
     scale = np.float32(length) / np.float32(size)
     centres = np.maximum(scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
@@ -114,7 +114,7 @@ def _blur_and_resize(length: int, kernel: int, size: int) -> np.ndarray:
     """(size, length) weights of a Gaussian of ``kernel`` taps, borders reflected without their edge, then resizing."""
     taps = cv2.getGaussianKernel(kernel, 0)[:, 0]
     offsets = np.arange(kernel) - kernel // 2
-    first, second, share = _neighbours(length, size)
+    first, second, share = neighbours(length, size)
     rows = np.arange(size)[:, None] * length
     weights = np.zeros(size * length)
     for source, weight in ((first, 1 - share), (second, share)):

@@ -74,7 +74,7 @@ def read_text_features(
     places = LabelPlaces(tree, labels)
     for folder in (places.ours.folder, places.ours.folder.parent, tree.root):
         if (folder / FILE).is_file():
-            return _read_ours(folder / FILE)
+            return read_features_file(folder / FILE)
         if all((folder / name).is_file() for name in AUTHORS.values()):
             return _read_authors(folder)
     return None
@@ -95,7 +95,8 @@ def write_text_features(path: str | Path, features: TextFeatures, metadata: Mapp
     return path
 
 
-def _read_ours(path: Path) -> TextFeatures:
+def read_features_file(path: Path) -> TextFeatures:
+    """Read ``text.safetensors``; raise :class:`VidaffError` when it is no such file."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -29,6 +29,7 @@ def write_tables(root: Path, split: str, plans: list[PicturePlan]) -> None:
         vector = descriptor(read_image(picture_path(root, split, plan)), mask)
         if boxes[view][picture.name]:
             looks.setdefault((picture.pair, view), []).append((picture.file, vector))
+    labels.write_boxes("parts", {plan.name: _part_box(plan, labels) for plan in plans if plan.role == "train"})
     for folder in (labels, truth):
         for view, found in boxes.items():
             folder.write_boxes(view, found)
@@ -36,6 +37,12 @@ def write_tables(root: Path, split: str, plans: list[PicturePlan]) -> None:
     labels.write_record(_record(plans))
     truth.write_record({"generator": "vidaff synth agd20k", "initial": "the true parts, not pseudo-labels"})
     write_json(truth.folder / "parts.json", _part_names(plans))
+
+
+def _part_box(plan: PicturePlan, labels: LabelFolder) -> list[list[float]]:
+    """The box of the initial label, as a detector of parts would give it; none where it found nothing."""
+    path = labels.find_mask("initial", picture_of(plan))
+    return [] if path is None else detected_box(plan, read_label_image(path) > 127)
 
 
 def _write_similarity(folder: LabelFolder, looks: dict[tuple[Pair, str], list[tuple[str, np.ndarray]]]) -> None:

@@ -66,3 +66,10 @@ class ActionHead(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(x.mean(dim=(2, 3)))
         return logits.float()
+
+
+class NoActions(nn.Module):
+    """Stands for the action head of models of still pictures: (N, C, h, w) -> (N, 0)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(len(x), 0, dtype=torch.float32)

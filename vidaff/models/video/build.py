@@ -10,7 +10,7 @@ from torch import nn
 from vidaff.config import ModelSettings
 from vidaff.models.layers.conv_lstm import ConvLSTMLayer
 from vidaff.models.layers.vgg import VGG_STAGES, VGGEncoder
-from vidaff.models.video.blocks import ActionHead, ResidualBlock, SoftAttention
+from vidaff.models.video.blocks import ActionHead, NoActions, ResidualBlock, SoftAttention
 from vidaff.models.video.decoder import Decoder
 from vidaff.models.video.network import VideoAffordanceNet
 
@@ -26,7 +26,7 @@ def build_video_model(settings: ModelSettings | None = None) -> VideoAffordanceN
         A model with Xavier (paper, section 3) or He weights and zero biases, except the forget gates' bias of 1.
     """
     settings = settings or ModelSettings()
-    stages = [[_scaled(c, settings.width) for c in stage] for stage in VGG_STAGES]
+    stages = encoder_stages(settings.width)
     latent = stages[-1][-1]
     two_streams = settings.second_stream != "none"
     model = VideoAffordanceNet(
@@ -45,10 +45,15 @@ def build_video_model(settings: ModelSettings | None = None) -> VideoAffordanceN
             num_classes=settings.num_classes,
             norm=settings.decoder_norm == "group",
         ),
-        action_head=ActionHead(latent, settings.num_actions),
+        action_head=ActionHead(latent, settings.num_actions) if settings.num_actions else NoActions(),
     )
     _initialise(model, settings.init)
     return model
+
+
+def encoder_stages(width: float) -> list[list[int]]:
+    """Output channels of both encoders' convolutions, by stage, for a width multiplier."""
+    return [[_scaled(c, width) for c in stage] for stage in VGG_STAGES]
 
 
 def _scaled(channels: int, width: float) -> int:

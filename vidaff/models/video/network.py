@@ -10,7 +10,7 @@ from torch import nn
 
 from vidaff.models.layers.conv_lstm import ConvLSTMLayer, LSTMState
 from vidaff.models.layers.vgg import VGGEncoder
-from vidaff.models.video.blocks import ActionHead, ResidualBlock, SoftAttention
+from vidaff.models.video.blocks import ActionHead, NoActions, ResidualBlock, SoftAttention
 from vidaff.models.video.decoder import Decoder
 
 StreamState = tuple[LSTMState, LSTMState]
@@ -21,7 +21,7 @@ class VideoOutput(NamedTuple):
     """What the network says of one frame (last or streamed), or of every frame (with a T axis after B).
 
     logits: (B, K + 1, H, W) or (B, T, K + 1, H, W), before softmax; the background is the last class.
-    action_logits: (B, A) or (B, T, A), before softmax.
+    action_logits: (B, A) or (B, T, A), before softmax; A = 0 for models of still pictures.
     attention: (B, 1, H // 8, W // 8) or (B, T, 1, H // 8, W // 8) in [0, 1], None without attention.
     """
 
@@ -55,7 +55,7 @@ class VideoAffordanceNet(nn.Module):
         lstm2: ConvLSTMLayer,
         attention: SoftAttention | None,
         decoder: Decoder,
-        action_head: ActionHead,
+        action_head: ActionHead | NoActions,
     ) -> None:
         super().__init__()
         self.rgbd_encoder = rgbd_encoder

@@ -1,0 +1,13 @@
+"""Errors of loader processes, which torch hands on with a traceback within their message."""
+
+from __future__ import annotations
+
+from vidaff.errors import VidaffError
+
+
+def plain(error: VidaffError) -> VidaffError:
+    """The error as it was raised in the loader process: its own message, one line; other errors as they are."""
+    text = str(error)
+    if not text.startswith(f"Caught {VidaffError.__name__} in DataLoader worker"):
+        return error
+    return VidaffError(text.strip().rpartition(f"{VidaffError.__name__}: ")[2])
