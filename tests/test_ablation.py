@@ -14,12 +14,16 @@ import h5py
 import pytest
 
 from tests.toy import write_toy_file
+from tests.toy_agd20k import write_toy_tree
 from vidaff.ablation import Comparison, RunSettings, Study, run_study
+from vidaff.ablation.grounding import GROUPS as GROUNDING_GROUPS
+from vidaff.ablation.grounding import grounding_row, grounding_study
 from vidaff.ablation.report import chart, differences, markdown, read_scores
 from vidaff.ablation.sources import ClipSource
 from vidaff.ablation.video import EVALUATIONS, GROUPS, METRICS, stream_of, variants, video_study
 from vidaff.config import load_recipe
 from vidaff.errors import VidaffError
+from vidaff.models.image.recipe import load_grounder_recipe
 
 TOY = (
     "train.epochs=2", "train.pretrain_epochs=1", "train.clip_length=4", "train.drop_first=1", "input.size=32",
@@ -173,3 +177,37 @@ def test_ctrl_c_ends_the_trainings_and_resume_goes_on(tmp_path, data):
     assert again.returncode == 0, again.stderr.decode()
     assert again.stdout.decode().count("seed 0:") == 6
     assert "2D flow helps RGB" in again.stdout.decode()
+
+
+def rows_of(group):
+    return [grounding_row(name, "unseen", "0.25") for name in GROUNDING_GROUPS[group]]
+
+
+def test_rows_of_the_image_branch_switch_what_they_say():
+    rows = {row.name: load_grounder_recipe("grounder-small", row.changes).train for row in rows_of("all")}
+    assert rows.pop("cam") is not None
+    full = rows.pop("full")
+    assert full == load_grounder_recipe("grounder-small").train
+    assert len({settings.model_dump_json() for settings in rows.values()}) == len(rows) == 8
+    base = rows["base"]
+    assert (base.labels, base.alignment, base.reasoning, base.stitch) == ("initial", "none", "none", 0)
+    assert rows["reasoning"].stitch == 0.25
+    assert rows["alignment"].alignment == "box"
+    assert rows["refinement-raw"].labels == "raw"
+
+
+def test_published_rows_of_the_image_branch():
+    rows = {row.name: row for row in rows_of("table8")}
+    assert [rows[name].paper["kld"] for name in rows] == [1.256, 1.259, 1.176]
+    cam = next(row for row in rows_of("table2") if row.name == "cam")
+    assert (cam.model, cam.recipe, dict(cam.paper)) == ("cam", "cam", {})
+
+
+def test_rows_with_refined_labels_need_some(tmp_path):
+    root = write_toy_tree(tmp_path / "tree", refined=False)
+    with pytest.raises(VidaffError, match=r"no refined labels for full, refinement.*vidaff label"):
+        grounding_study("grounder-small", (), group="table2", data=root)
+    study = grounding_study("grounder-small", (), group="table10", data=root)
+    assert [row.name for row in study.variants] == ["base", "reasoning-part", "reasoning-object", "reasoning"]
+    with pytest.raises(VidaffError, match="table3"):
+        grounding_study("grounder-small", (), group="table3", data=root)

@@ -165,11 +165,15 @@ class _Worker:
         return run
 
     def _train_arguments(self, run: Run) -> list[str]:
-        changes = (*self.settings.overrides, *run.variant.changes, f"train.seed={run.seed}")
+        variant = run.variant
+        # Overrides are keys of the study's recipe; another model's recipe need not have them.
+        shared = self.settings.overrides if variant.recipe is None else ()
+        changes = (*shared, *variant.changes, f"train.seed={run.seed}")
         return [
-            "train", "--dataset", self.study.dataset, "--data", str(self.data[run.variant.name].resolve()),
-            "--recipe", self.settings.recipe, "--device", self.settings.device, *self.study.arguments,
-            *(part for change in changes for part in ("--set", change)),
+            "train", "--dataset", self.study.dataset, "--data", str(self.data[variant.name].resolve()),
+            *(("--model", variant.model) if variant.model else ()),
+            "--recipe", variant.recipe or self.settings.recipe, "--device", self.settings.device,
+            *self.study.arguments, *(part for change in changes for part in ("--set", change)),
         ]  # fmt: skip
 
     def _evaluate(self, run: Run, evaluation: Evaluation, checkpoint: Path, log: Path) -> None:

@@ -24,12 +24,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Variant:
-    """One configuration: ``changes`` are overrides of the recipe, ``paper`` published values by metric key."""
+    """One configuration: ``changes`` are overrides of the recipe, ``paper`` published values by metric key.
+
+    A row of another model names it in ``model``, and is trained by the recipe ``recipe``.
+    """
 
     name: str
     title: str
     changes: tuple[str, ...] = ()
     paper: Mapping[str, float] = field(default_factory=dict)
+    model: str | None = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
