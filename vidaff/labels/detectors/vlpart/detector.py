@@ -15,6 +15,7 @@ from vidaff.errors import VidaffError
 from vidaff.labels.detectors.vlpart.network import VLPartNet
 from vidaff.labels.detectors.vlpart.settings import VLPartSettings
 from vidaff.labels.detectors.vlpart.texts import Texts, VectorTexts, classifier, tower_from_state
+from vidaff.labels.loading import uses_bf16
 from vidaff.labels.types import Detections
 from vidaff.models.image.strict import load_strict
 
@@ -40,7 +41,7 @@ class VLPart:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.net, self.texts = net.eval(), texts
         self.device = next(net.parameters()).device
-        self.bf16 = precision == "bf16" or (precision == "auto" and fast_bf16(self.device))
+        self.bf16 = uses_bf16(self.device, precision)
         self._identity = identity
 
     @classmethod
@@ -124,15 +125,9 @@ class VLPart:
         return classifier(features)
 
     def fingerprint(self) -> str:
-        """Hash of the weights and settings, and the precision."""
-        return f"vlpart-{self._identity}-{'bf16' if self.bf16 else 'fp32'}"
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bf16 matrices faster than fp32 ones."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+        """Hash of the weights and settings, that of the text features, and the precision."""
+        texts = "none" if self.texts is None else self.texts.fingerprint()
+        return f"vlpart-{self._identity}-{texts}-{'bf16' if self.bf16 else 'fp32'}"
 
 
 def resize(image: np.ndarray, settings: VLPartSettings) -> np.ndarray:

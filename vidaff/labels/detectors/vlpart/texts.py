@@ -40,6 +40,10 @@ class Texts(Protocol):
         """Features (n, D) float32, not normalised."""
         ...
 
+    def fingerprint(self) -> str:
+        """Short text that changes when the features do."""
+        ...
+
 
 class TowerTexts:
     """Features from CLIP's text tower; every name is computed once."""
@@ -54,6 +58,12 @@ class TowerTexts:
         if missing:
             self._known |= dict(zip(missing, self.encoder(missing), strict=True))
         return torch.stack([self._known[text] for text in wanted])
+
+    def fingerprint(self) -> str:
+        """Hash of samples of the tower's weights."""
+        from vidaff.labels.loading import weights_identity
+
+        return f"tower-{weights_identity(self.encoder.tower.state_dict())}"
 
 
 class VectorTexts:
@@ -94,6 +104,12 @@ class VectorTexts:
                 "name a text tower instead"
             )
         return torch.stack([self._rows[prompt(name)] for name in names])
+
+    def fingerprint(self) -> str:
+        """Hash of samples of the table."""
+        from vidaff.labels.loading import weights_identity
+
+        return f"vectors-{weights_identity(self._rows)}"
 
 
 def classifier(features: torch.Tensor) -> torch.Tensor:
