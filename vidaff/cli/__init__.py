@@ -18,6 +18,7 @@ from vidaff.errors import VidaffError
 VERBS = {
     "synth": "Render synthetic data sets (the embedded default).",
     "data": "Check, prepare and inspect data sets.",
+    "label": "Make pseudo-labels: detect parts, segment, refine.",
     "train": "Train a model.",
     "eval": "Evaluate a checkpoint: every metric, per class and overall.",
     "ablate": "Train the variants of a model with several seeds and tabulate them.",

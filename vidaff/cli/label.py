@@ -1,0 +1,215 @@
+"""``vidaff label``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidaff.cli.options import NAME, PATH
+from vidaff.errors import VidaffError
+
+STEPS = ("init", "objects", "similarity", "text", "refine-train", "refine", "clean")
+"""As :data:`vidaff.labels.chain.STEPS`, which is not imported for ``--help``."""
+DETECTORS = ("vlpart", "grounding-dino", "owlv2", "sam3", "file")
+SEGMENTERS = ("sam", "sam-hf", "sam2", "sam3", "file")
+
+
+class _StepGroup(click.Group):
+    """``vidaff label DATA`` means ``vidaff label all DATA``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["all", *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The step of a name; what is no step is DATA."""
+        return super().get_command(ctx, cmd_name) or self.commands["all"]
+
+
+@click.group(name="label", cls=_StepGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Make pseudo-labels of pictures that have none: which part of an object affords an action.
+
+    \b
+    Examples:
+      vidaff label AGD20K --out labels --detector vlpart=vlpart.pth --segmenter sam=sam_vit_h.pth
+      vidaff label pictures --csv pictures.csv --out labels --only init --detector owlv2=FOLDER --segmenter sam2=FOLDER
+      vidaff label init AGD20K --out labels --detector file=boxes.json --segmenter file=masks
+      vidaff label objects AGD20K --out labels --engine processes --workers 4
+      vidaff label similarity AGD20K --out labels
+      vidaff label text AGD20K --out labels
+      vidaff label refine AGD20K --out labels --set refine.train.pairs=all
+      vidaff label all synth --out labels --recipe labels-small
+      vidaff label parts --from pictures.csv --prompt prompt.txt
+      vidaff train --dataset agd20k --data AGD20K --labels labels
+
+    DATA is a tree of AGD20K's layout, a CSV file (image, object, affordance), a folder whose CSV file --csv names, or
+    tar archives. 'vidaff label DATA' runs all steps; a run that was stopped goes on where it was.
+    """
+
+
+def _options(body: Callable[..., None]) -> Callable[..., None]:
+    """What all steps take; it arrives as one mapping, ``common``."""
+    options = (
+        click.argument("data", type=PATH),
+        click.option("--out", type=PATH, required=True, help="Label folder."),
+        click.option("--csv", type=PATH, help="Table of the pictures in the folder DATA."),
+        click.option("--split", type=click.Choice(["seen", "unseen", "hard"]), default="seen", show_default=True,
+                     help="Split of AGD20K."),
+        click.option("--recipe", type=NAME, default="labels", show_default=True,
+                     help="Shipped recipe (labels, labels-small) or a YAML file."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                     help="Change a setting: part.threshold=0.4."),
+        click.option("--detector", metavar="KIND[=WEIGHTS]",
+                     help=f"Who finds parts and objects: {', '.join(DETECTORS)}; WEIGHTS is a file, folder or hub id."),
+        click.option("--segmenter", metavar="KIND[=WEIGHTS]",
+                     help=f"Who cuts out what is in a box: {', '.join(SEGMENTERS)}."),
+        click.option("--parts", type=PATH, multiple=True, help="YAML file of part names, besides the shipped ones."),
+        click.option("--engine", type=click.Choice(["local", "processes", "ray"]), default="local", show_default=True,
+                     help="This process, several of this machine, or a Ray cluster."),
+        click.option("--workers", type=click.IntRange(1, 4096), default=1, show_default=True,
+                     help="Processes or actors, each with its own models."),
+        click.option("--threads", type=click.IntRange(1, 1024), help="Threads of each.  [default: 1; local: all]"),
+        click.option("--address", type=NAME, help="Ray cluster to join.  [default: one on this machine]"),
+        click.option("--gpus", type=click.FloatRange(0, 64), default=0.0, show_default=True, help="Ray: of an actor."),
+        click.option("--shard-size", type=click.IntRange(1, 1_000_000), default=64, show_default=True,
+                     help="Pictures of a shard, the unit of resuming."),
+        click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True,
+                     help="Pictures that a detector sees at once, where it can."),
+        click.option("--max-skipped", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Pictures that may be unusable before the run counts as failed."),
+        click.option("--device", type=NAME, default="auto", show_default=True, help="auto, cpu, cuda."),
+        click.option("--overwrite", is_flag=True, help="Make the steps anew although models or settings changed."),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    )  # fmt: skip
+
+    @functools.wraps(body)
+    def wrapped(**given: Any) -> None:
+        own = {name: given.pop(name) for name in ("only",) if name in given}
+        body(common=given, **own)
+
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@command.command(name="all")
+@_options
+@click.option("--only", type=click.Choice(STEPS), multiple=True, help="Run this step alone; repeatable.")
+def everything(common: dict[str, Any], only: tuple[str, ...]) -> None:
+    """All steps, or those of --only; 'all' may be left out."""
+    _run(only or STEPS, common)
+
+
+@command.command()
+@_options
+def init(common: dict[str, Any]) -> None:
+    """Initial labels: the part that an affordance concerns, in egocentric pictures."""
+    _run(("init",), common)
+
+
+@command.command()
+@_options
+def objects(common: dict[str, Any]) -> None:
+    """Boxes and masks of whole objects, in egocentric and exocentric pictures."""
+    _run(("objects",), common)
+
+
+@command.command()
+@_options
+def similarity(common: dict[str, Any]) -> None:
+    """How alike egocentric and exocentric objects look; needs objects."""
+    _run(("similarity",), common)
+
+
+@command.command()
+@_options
+def text(common: dict[str, Any]) -> None:
+    """Text features of affordances, objects and parts."""
+    _run(("text",), common)
+
+
+@command.command()
+@_options
+def refine(common: dict[str, Any]) -> None:
+    """Train the refinement network, mark the parts, clean up; needs the other steps."""
+    _run(("refine-train", "refine", "clean"), common)
+
+
+def _run(steps: tuple[str, ...], common: dict[str, Any]) -> None:
+    # Imported here, so that --help stays fast.
+    from vidaff.labels.chain import Labelling
+    from vidaff.labels.engine import Engine
+    from vidaff.labels.label_recipe import load_label_recipe
+
+    overrides = [
+        *_tool("--detector", "detector", common["detector"], DETECTORS),
+        *_tool("--segmenter", "segmenter", common["segmenter"], SEGMENTERS),
+        *common["overrides"],
+    ]
+    recipe = load_label_recipe(common["recipe"], overrides)
+    if common["parts"]:
+        recipe = recipe.model_copy(update={"parts": (*recipe.parts, *map(str, common["parts"]))})
+    engine = Engine(common["engine"], common["workers"], common["threads"], common["address"], gpus=common["gpus"])
+    Labelling(
+        common["data"], common["out"], recipe, csv=common["csv"], split=common["split"], engine=engine,
+        shard_size=common["shard_size"], max_skipped=common["max_skipped"], overwrite=common["overwrite"],
+        device=common["device"], batch=common["batch"], progress=not common["quiet"], say=click.echo,
+    ).run(steps)  # fmt: skip
+
+
+def _tool(option: str, block: str, value: str | None, kinds: tuple[str, ...]) -> list[str]:
+    """``KIND=WEIGHTS`` as overrides of the recipe, for parts; objects follow them unless the recipe says otherwise."""
+    if value is None:
+        return []
+    kind, _, weights = value.partition("=")
+    if kind not in kinds:
+        raise VidaffError(f"{option} {value}: KIND is one of {', '.join(kinds)}")
+    chosen = [f"part.{block}.kind={kind}"]
+    return [*chosen, f"part.{block}.weights='{weights}'"] if weights else chosen
+
+
+@command.command()
+@click.option("--from", "table", type=PATH, required=True, help="CSV file with the columns object and affordance.")
+@click.option("--parts", type=PATH, multiple=True, help="YAML file of part names, besides the shipped ones.")
+@click.option("--prompt", type=PATH, help="Write a text that a language model answers with the missing names.")
+@click.option("--answer", type=PATH, help="The answer: a JSON array, or JSON objects, one a line.")
+@click.option("--out", type=PATH, help="YAML file for the names of the answer, checked; --parts takes it then.")
+def parts(table: Path, parts: tuple[Path, ...], prompt: Path | None, answer: Path | None, out: Path | None) -> None:
+    """List pairs of affordance and object that have no part name, and get names for them.
+
+    \b
+    Examples:
+      vidaff label parts --from pictures.csv
+      vidaff label parts --from pictures.csv --prompt prompt.txt
+      vidaff label parts --from pictures.csv --answer answer.json --out parts.yaml
+    """
+    from vidaff.io import write_text
+    from vidaff.labels.part_names import (
+        missing_pairs,
+        prompt_text,
+        read_answer,
+        read_pairs,
+        read_part_names,
+        write_part_names,
+    )
+
+    if (answer is None) != (out is None):
+        raise VidaffError("--answer and --out go together")
+    pairs, names = read_pairs(table), read_part_names(parts)
+    missing = missing_pairs(pairs, names)
+    if answer is not None and out is not None:
+        named = read_answer(answer, missing or None)
+        click.echo(f"{len(named)} part names in {write_part_names(out, named)}")
+        return
+    for affordance, thing in missing:
+        click.echo(f"{affordance} {thing}")
+    click.echo(f"{len(missing)} of {len(pairs)} pairs have no part name")
+    if prompt is not None and missing:
+        write_text(prompt, prompt_text(missing))
+        click.echo(f"prompt for a language model: {prompt}")

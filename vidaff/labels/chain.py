@@ -1,0 +1,295 @@
+"""The whole labelling: parts and objects, similarities, text features, refinement, clean-up; each step resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vidaff.datasets.agd20k.labels import LabelFolder
+from vidaff.datasets.agd20k.tree import VIEWS, Agd20kTree
+from vidaff.errors import VidaffError
+from vidaff.io import read_json, write_json
+from vidaff.labels.engine import (
+    Engine,
+    Item,
+    Summary,
+    find_items,
+    hash_code,
+    hash_files,
+    hash_value,
+    lock_folder,
+    pair_items,
+    read_manifest,
+    read_records,
+    run_work,
+)
+from vidaff.labels.part_names import Pair, read_part_names
+
+if TYPE_CHECKING:
+    from vidaff.datasets.agd20k.text import TextFeatures
+    from vidaff.labels.label_recipe import LabelRecipe, MaskSettings
+    from vidaff.labels.settings import DetectorSettings, SegmenterSettings
+    from vidaff.labels.steps.base import ModelWork
+
+STEPS: Final = ("init", "objects", "similarity", "text", "refine-train", "refine", "clean")
+"""In their order."""
+NEED_EXOCENTRIC: Final = ("similarity", "refine-train", "refine", "clean")
+CODE: Final = {
+    "init": ("vidaff.labels.steps.masks", "vidaff.labels.ops", "vidaff.labels.detectors", "vidaff.labels.segmenters"),
+    "similarity": ("vidaff.labels.steps.similarity", "vidaff.labels.frozen", "vidaff.datasets.agd20k.pixels"),
+    "refine": ("vidaff.labels.steps.refine", "vidaff.labels.refine_infer", "vidaff.labels.refine_pixels"),
+    "clean": ("vidaff.labels.steps.clean", "vidaff.labels.ops", "vidaff.labels.regions", "vidaff.labels.segmenters"),
+}
+"""Modules whose source decides what a step gives."""
+PLACE: Final = "{trainset}"
+"""What stands for the training set's folder in names of files of boxes and masks."""
+NETWORK: Final = "refine"
+"""Folder of the refinement network's training within the label folder."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """One labelling of one set of pictures.
+
+    Attributes:
+        data: AGD20K tree, CSV file, folder of a ``csv``, or tar archives; see :func:`vidaff.labels.engine.find_items`.
+        out: label folder, see :mod:`vidaff.datasets.agd20k.labels`.
+        recipe: all settings.
+        csv: table of the pictures in the folder ``data``.
+        split: of a tree; it also decides which pairs are refined by default.
+        engine, shard_size, max_skipped: see :func:`vidaff.labels.engine.run_work`.
+        overwrite: make the asked steps anew although their settings or models have changed.
+        device: of all models.
+        batch: pictures that a detector sees at once, where it can.
+        progress: show progress bars.
+        say: takes one line a step.
+    """
+
+    data: Path
+    out: Path
+    recipe: LabelRecipe
+    csv: Path | None = None
+    split: str = "seen"
+    engine: Engine = field(default_factory=Engine)
+    shard_size: int = 64
+    max_skipped: int = 0
+    overwrite: bool = False
+    device: str = "auto"
+    batch: int = 1
+    progress: bool = True
+    say: Callable[[str], None] = print
+
+    def run(self, steps: Iterable[str] = STEPS) -> None:
+        """Run ``steps``, in their order.
+
+        Raises:
+            VidaffError: an unknown step; data, settings or weights that cannot be used; another run on the folder; more
+                skipped pictures than allowed. What was done is kept, and the next run goes on from there.
+        """
+        asked = list(steps)
+        unknown = [step for step in asked if step not in STEPS]
+        if unknown:
+            raise VidaffError(f"the steps are {', '.join(STEPS)}, got {unknown[0]!r}")
+        if set(asked) & set(NEED_EXOCENTRIC) and not self._of("exocentric"):
+            if asked != list(STEPS):
+                raise VidaffError(f"{self.data}: holds no exocentric pictures, which {asked[-1]} needs")
+            self.say("no exocentric pictures: initial labels and objects only, nothing is refined")
+            asked = [step for step in asked if step not in NEED_EXOCENTRIC]
+        with lock_folder(self.out):
+            for step in STEPS:
+                if step in asked:
+                    getattr(self, f"_{step.replace('-', '_')}")()
+            self._write_record()
+
+    @property
+    def labels(self) -> LabelFolder:
+        return LabelFolder(self.out)
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """Pictures of both views; of a table or archive that has one view only, of this one."""
+        return find_items(self.data, csv=self.csv, split=self.split, views=VIEWS)
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Pairs of affordance and object of the egocentric pictures, sorted."""
+        return sorted({(item.affordance, item.object) for item in self._of("egocentric")})
+
+    def _of(self, view: str) -> list[Item]:
+        return [item for item in self.items if item.view == view]
+
+    def _init(self) -> None:
+        from vidaff.labels.steps.masks import InitialWork
+
+        names = read_part_names(self.recipe.parts)
+        work = InitialWork(self._placed(self.recipe.part), names, device=self.device, batch=self.batch)
+        asked = {"/".join(pair): names.get(pair) for pair in self.pairs}
+        self._engine(work, self._of("egocentric"), {**_kept(self.recipe.part), "parts": asked})
+
+    def _objects(self) -> None:
+        from vidaff.labels.steps.masks import ObjectsWork
+
+        work = ObjectsWork(self._placed(self.recipe.objects), device=self.device, batch=self.batch)
+        self._engine(work, self.items, _kept(self.recipe.objects), code="init")
+        boxes: dict[str, dict[str, Any]] = {view: {} for view in {item.view for item in self.items}}
+        for record in read_records(self.out, "objects"):
+            boxes[record["view"]][record["name"]] = record["record"]["boxes"]
+        for view, found in sorted(boxes.items()):
+            self.labels.write_boxes(view, found)
+
+    def _similarity(self) -> None:
+        from vidaff.labels.steps.similarity import SimilarityWork
+
+        work = SimilarityWork(self.recipe.encoder, self.items, str(self.out), device=self.device)
+        inputs = {"boxes": hash_files(self._box_files("similarity"))}
+        self._engine(work, pair_items(self.pairs), inputs, shard_size=1)
+
+    def _text(self) -> None:
+        from vidaff.labels.steps.text import make_text_features, write_features
+
+        recipe = self.recipe
+        names = read_part_names(recipe.parts)
+        features = make_text_features(recipe.text, recipe.refine.model.dim, self.pairs, names)
+        path = write_features(self.out, features, recipe.text)
+        counts = f"{len(features.verbs)} affordances, {len(features.nouns)} objects, {len(features.parts)} parts"
+        self.say(f"text: {counts} in {path}")
+
+    def _refine_train(self) -> None:
+        from vidaff.labels.pictures import LabelledPictures, OwnLabels
+        from vidaff.labels.refine_train import train_refinement
+
+        folder, text = self.out / NETWORK, self._features()
+        made = {"inputs": self._training_inputs()}
+        state = folder / "state.json"
+        before = read_json(state) if state.is_file() else None
+        if before is not None and not self.overwrite:
+            if before["inputs"] != made["inputs"]:
+                raise VidaffError(
+                    f"{folder}: was trained with other settings, pictures or labels; pass --overwrite to train anew"
+                )
+            if before["done"]:
+                self.say("refine-train: was done before")
+                return
+        pictures = LabelledPictures(self.items, OwnLabels(self.out))
+        write_json(state, {**made, "done": False})
+        train_refinement(
+            self.recipe.refine, pictures, text.parts, folder, split=self.split,
+            resume=before is not None and not self.overwrite, overwrite=True,
+            device=self.device, progress=self.progress,
+        )  # fmt: skip
+        write_json(state, {**made, "done": True})
+        self.say(f"refine-train: the network is in {folder / 'best'}")
+
+    def _refine(self) -> None:
+        from vidaff.labels.steps.refine import RefineWork
+
+        best, recipe = self.out / NETWORK / "best", self.recipe.refine
+        if not best.is_dir():
+            raise VidaffError(f"{best}: no refinement network; vidaff label refine trains one")
+        items, text = self._refined(), self._features().parts
+        work = RefineWork(recipe, best, text, items, str(self.out), device=self.device)
+        inputs = {
+            "use": recipe.use.model_dump(mode="json"),
+            "input": recipe.input.model_dump(mode="json"),
+            "objects": self._made("objects"),
+            "text": hash_files([self.out / "text.safetensors"]),
+        }
+        self._engine(work, items, inputs)
+
+    def _clean(self) -> None:
+        from vidaff.labels.steps.clean import CleanWork
+
+        recipe, items = self.recipe, self._refined()
+        work = CleanWork(recipe.clean, self._placed(recipe.part).segmenter, items, str(self.out), device=self.device)
+        inputs = {
+            "clean": recipe.clean.model_dump(mode="json", exclude={"proposer"}),
+            "raw": self._made("refine"),
+            "boxes": hash_files(self._box_files("clean")),
+        }
+        self._engine(work, items, inputs)
+
+    def _placed(self, settings: MaskSettings) -> MaskSettings:
+        """``settings`` whose file names are complete: ``{trainset}`` stands for that of the tree."""
+        tools: dict[str, DetectorSettings | SegmenterSettings]
+        tools = {"detector": settings.detector, "segmenter": settings.segmenter}
+        for name, tool in tools.items():
+            if tool.weights is not None and PLACE in tool.weights:
+                weights = tool.weights.replace(PLACE, str(Agd20kTree(self.data, self.split).trainset))
+                settings = settings.model_copy(update={name: tool.model_copy(update={"weights": weights})})
+        return settings
+
+    def _refined(self) -> list[Item]:
+        """Egocentric pictures of the refined pairs."""
+        from vidaff.labels.refine_train import pairs_of
+
+        pairs = set(pairs_of(self.recipe.refine, self.pairs, self.split))
+        return [item for item in self._of("egocentric") if (item.affordance, item.object) in pairs]
+
+    def _engine(
+        self, work: ModelWork, items: Sequence[Item], settings: dict[str, Any], *, code: str | None = None,
+        shard_size: int | None = None,
+    ) -> Summary:  # fmt: skip
+        """Run a step on its pictures and say how it went."""
+        step: str = work.name  # type: ignore[attr-defined]
+        work.setup()
+        hashes = {
+            "model": work.fingerprint(),
+            "settings": hash_value(settings),
+            "code": hash_code(*CODE[code or step]),
+        }
+        if self.engine.kind != "local":
+            work.unload()  # the workers load their own
+        summary = run_work(
+            work, items, self.out, hashes=hashes, engine=self.engine,  # type: ignore[arg-type]
+            shard_size=shard_size or self.shard_size, max_skipped=self.max_skipped, overwrite=self.overwrite,
+            progress=self.progress,
+        )  # fmt: skip
+        work.unload()
+        self.say(summary.text())
+        return summary
+
+    def _features(self) -> TextFeatures:
+        from vidaff.datasets.agd20k.text import FILE, read_features_file
+
+        path = self.out / FILE
+        if not path.is_file():
+            raise VidaffError(f"{path}: no text features; vidaff label text makes them")
+        return read_features_file(path)
+
+    def _box_files(self, step: str) -> list[Path]:
+        files = [self.labels.boxes_path(view) for view in VIEWS]
+        missing = [path for path in files if not path.is_file()]
+        if missing:
+            raise VidaffError(f"{missing[0]}: no boxes, which {step} needs; vidaff label objects makes them")
+        return files
+
+    def _made(self, step: str) -> str:
+        """Hash of what a step was made of; empty where its files come from elsewhere."""
+        return hash_value([line["hashes"] for line in read_manifest(self.out, step)])
+
+    def _training_inputs(self) -> str:
+        """Hash of everything that decides on the refinement network."""
+        tables = [self.labels.similarity_path(*pair) for pair in self.pairs]
+        return hash_value({
+            "recipe": self.recipe.refine.model_dump(mode="json", exclude={"use", "name", "about"}),
+            "split": self.split,
+            "boxes": hash_files(self._box_files("refine-train")),
+            "similarity": hash_files([path for path in tables if path.is_file()]),
+            "text": hash_files([self.out / "text.safetensors"]),
+            "labels": [self._made("init"), self._made("objects")],
+        })  # fmt: skip
+
+    def _write_record(self) -> None:
+        """``labels.json``: settings, and which models and code made what."""
+        steps = {step: lines[0]["hashes"] for step in STEPS if (lines := read_manifest(self.out, step))}
+        recipe = self.recipe.model_dump(mode="json")
+        self.labels.write_record({"made_by": "vidaff label", "split": self.split, "recipe": recipe, "steps": steps})
+
+
+def _kept(settings: Any) -> dict[str, Any]:
+    """Settings of a mask step besides its models, whose fingerprints say the rest."""
+    kept: dict[str, Any] = settings.model_dump(mode="json", exclude={"detector", "segmenter"})
+    return kept
