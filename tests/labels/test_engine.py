@@ -80,7 +80,7 @@ def cluster() -> Iterator[None]:
     """A Ray cluster of this machine, which the runs join: to start one takes longer than all of them."""
     ray = pytest.importorskip("ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
     yield
     ray.shutdown()
 

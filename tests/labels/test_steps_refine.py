@@ -113,6 +113,17 @@ def test_a_mirrored_sample_is_the_mirror_image(pictures):
     np.testing.assert_array_equal(straight.exo, mirrored.exo)
 
 
+def test_labels_of_the_whole_object_say_nothing_of_refined_pairs(pictures, monkeypatch):
+    whole = np.ones((400, 400), bool)
+    monkeypatch.setattr(pictures, "mask", lambda kind, picture, size: whole[: size[0], : size[1]])
+    draw = skis(pictures, num_exo=1).draw(0, np.random.default_rng(0))
+    trusted, doubted = (
+        skis(pictures, num_exo=1, refined=pairs).sample(0, draw) for pairs in ((), (("carry", "skis"),))
+    )
+    assert trusted.thing.any() and not doubted.thing.any()
+    assert skis(pictures, num_exo=1, refined=(("carry", "skis"),), label_whole=1.1).sample(0, draw).thing.any()
+
+
 def test_samples_depend_on_seed_epoch_and_index_alone(pictures):
     first, second = skis(pictures, num_exo=2), skis(pictures, num_exo=2)
     np.testing.assert_array_equal(first[1].image, second[1].image)

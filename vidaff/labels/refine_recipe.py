@@ -56,6 +56,13 @@ class RefineTrain(Settings):
     label_loss: float = Field(
         0.0, ge=0, description="weight of the binary cross-entropy with the initial label (ours; paper and authors: 0)"
     )
+    label_whole: float = Field(
+        0.9,
+        gt=0,
+        le=2,
+        description="label_loss: an initial label of a refined pair that covers this share of the object counts as the "
+        "whole object and teaches nothing; above 1: all teach",
+    )
     temperature: float = Field(1.0, ge=1, description="sharpens the mask around 0.5; 1 = off")
     ego_mask_resize: Literal["pad", "stretch"] = Field(
         "pad", description="the object's mask is padded to a square (paper) or stretched (code)"

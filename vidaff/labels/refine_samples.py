@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -70,6 +70,8 @@ class RefineSet:
         pictures: the pictures and their labels.
         pairs: whose pictures; others are left out.
         size: pixels of the network's input; mean, std: of RGB in 0..1.
+        refined: pairs whose initial labels are doubted: one that covers the share ``label_whole`` of the object or more
+            is left out of the samples, since a detector that knows no part gives the whole.
         num_exo: exocentric objects a sample, drawn from the ten most similar ones; from all where there is no table.
 
     Raises:
@@ -86,6 +88,8 @@ class RefineSet:
         size: int,
         mean: Triple,
         std: Triple,
+        refined: Collection[Pair] = (),
+        label_whole: float = 0.9,
         num_exo: int = 3,
         seed: int = 1,
     ) -> None:
@@ -94,6 +98,7 @@ class RefineSet:
         self.skipped: list[tuple[str, str]] = []
         """Names of the pictures that are left out, and why."""
         self._size, self._mean, self._std = size, mean, std
+        self._refined, self._label_whole = frozenset(refined), label_whole
         self._num_exo, self._seed = num_exo, seed
         self._boxes = pictures.places.boxes("egocentric") or {}
         # Both are asked for pictures, boxes and tables alone.
@@ -156,12 +161,18 @@ class RefineSet:
     def _masks(self, picture: Picture, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Initial label and object on the canvas before the crop; the object is nowhere where there is no label."""
         masks = [self.pictures.mask(kind, picture, grid) for kind in ("initial", "objects/egocentric")]
-        if masks[0] is None:
+        label, thing = masks
+        if label is None or (thing is not None and self._says_nothing(picture, label, thing)):
             masks = [np.zeros(grid, bool), np.zeros(grid, bool)]
-        elif masks[1] is None:
+        elif thing is None:
             masks[1] = np.ones(grid, bool)
-        first, second = (view(np.asarray(mask, np.float32), canvas_of(grid), canvas_size(self._size)) for mask in masks)
+        size = canvas_size(self._size)
+        first, second = (view(np.asarray(mask, np.float32), canvas_of(grid), size) for mask in masks)
         return first, second
+
+    def _says_nothing(self, picture: Picture, label: np.ndarray, thing: np.ndarray) -> bool:
+        common = float((label & thing).sum())
+        return picture.pair in self._refined and common >= self._label_whole * float(thing.sum())
 
     def _usable(self, picture: Picture) -> bool:
         reason = None

@@ -222,7 +222,7 @@ def train_refinement(
         raise VidaffError(f"no text feature of the part {' '.join(missing[0])} ({len(missing)} are missing)")
     data = RefineSet(
         pictures, learned, size=recipe.input.size[0], mean=recipe.input.mean, std=recipe.input.std,
-        num_exo=settings.num_exo, seed=settings.seed,
+        refined=refined, label_whole=settings.label_whole, num_exo=settings.num_exo, seed=settings.seed,
     )  # fmt: skip
     if len(data) < settings.batch_size:
         raise VidaffError(
