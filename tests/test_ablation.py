@@ -196,6 +196,12 @@ def test_rows_of_the_image_branch_switch_what_they_say():
     assert rows["refinement-raw"].labels == "raw"
 
 
+def test_the_short_table_compares_labels_method_and_cam():
+    rows = {row.name: row for row in rows_of("main")}
+    assert list(rows) == ["base", "full", "cam"]
+    assert rows["full"].changes == ()
+
+
 def test_published_rows_of_the_image_branch():
     rows = {row.name: row for row in rows_of("table8")}
     assert [rows[name].paper["kld"] for name in rows] == [1.256, 1.259, 1.176]

@@ -32,6 +32,7 @@ ROWS: Final[dict[str, tuple[str, dict[str, str]]]] = {
 }
 """Row -> its title, and what it switches on."""
 GROUPS: Final = {
+    "main": ("base", "full", "cam"),
     "table2": ("base", "refinement", "alignment", "reasoning", "full", "cam"),
     "table8": ("base", "alignment-picture", "alignment"),
     "table9": ("base", "refinement-raw", "refinement"),
