@@ -102,7 +102,7 @@ class StillDataset(ClipDataset):
         still = self.still(index)
         window = self.window((still.rgb.shape[0], still.rgb.shape[1]))
         mask = cv2.LUT(window.nearest(still.labels), self._ids)
-        affordances = self._bits[mask] if still.affordances is None else window.nearest(still.affordances)
+        affordances = cv2.LUT(mask, self._bits) if still.affordances is None else window.nearest(still.affordances)
         return Clip(
             rgb=window.colours(still.rgb)[None],  # (1, H, W, 3)
             depth=None if still.depth is None else window.nearest(still.depth)[None],  # (1, H, W)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 
 from vidaff.datasets.base import ClipInfo
@@ -218,7 +219,8 @@ def _numbers(path: Path, axes: int) -> np.ndarray:
     if not isinstance(values, np.ndarray) or values.ndim != axes or not values.size:
         raise VidaffError(f"{path}: has no variable gt_label with {axes} axes")
     small = values if values.dtype == np.uint8 else _as_bytes(values, path)
-    return np.ascontiguousarray(small)
+    # MATLAB stores by columns; for two axes OpenCV turns them several times faster than NumPy.
+    return cv2.transpose(small.T) if axes == 2 else np.ascontiguousarray(small)
 
 
 def _as_bytes(values: np.ndarray, path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from vidaff.datasets.agd20k.labels import MASKS, LabelFolder
 from vidaff.datasets.agd20k.tree import Picture
 from vidaff.errors import VidaffError
-from vidaff.io import MAX_IMAGE_BYTES, _check_picture
+from vidaff.io import MAX_IMAGE_BYTES, decode_image
 from vidaff.labels.engine.types import Item, Source
 
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -29,16 +29,9 @@ def read_item(item: Item) -> np.ndarray:
         return np.zeros((0, 0, 3), np.uint8)
     data = read_source(item.source)
     try:
-        _check_picture(item.file, data)  # type: ignore[arg-type]
+        return decode_image(data, item.file)
     except VidaffError as error:
         raise VidaffError(str(error).removeprefix(f"{item.file}: ")) from error
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (cv2.error, MemoryError) as error:
-        raise VidaffError("not a readable picture (its header is damaged)") from error
-    if image is None:
-        raise VidaffError("not a readable picture (truncated or of an unknown format)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def read_source(source: Source, *, limit: int = MAX_IMAGE_BYTES) -> bytes:
