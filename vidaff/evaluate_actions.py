@@ -20,6 +20,7 @@ from vidaff.io import atomic_path, prepare_output_dir, write_json, write_text
 from vidaff.models.video.encoder_checkpoint import EncoderCheckpoint, load_encoder
 from vidaff.models.video.inputs import InputCoder
 from vidaff.training.actions import ActionClips, ActionSplit, val_actions
+from vidaff.training.workers import plainly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,7 +134,7 @@ def score(
     start = time.perf_counter()
     with progress_bar(shown=progress) as bar:
         loader = val_actions(chosen, batch_size)
-        for batch in bar.track(loader, total=len(loader), description=f"actions {split}"):
+        for batch in bar.track(plainly(loader), total=len(loader), description=f"actions {split}"):
             depth = batch["depth"].to(place) if "depth" in batch else None
             rgbd, _ = coder(batch["rgb"].to(place), depth, None)
             probs = model(rgbd, batch["length"].to(place)).softmax(1).cpu()  # (B, 10)

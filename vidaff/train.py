@@ -40,6 +40,7 @@ from vidaff.training.history import next_sitting, write_history
 from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
 from vidaff.training.stills import check_counts, fit_recipe, view_of
+from vidaff.training.workers import plain
 from vidaff.weights import load_torch_file
 
 RUN_ONLY = ("max_minutes", "workers", "cache", "val_every", "val_limit", "epochs")
@@ -149,6 +150,8 @@ def train(
     trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
     try:
         trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
+    except VidaffError as error:
+        raise plain(error) from error
     finally:
         if first:
             write_history(out)

@@ -44,6 +44,7 @@ from vidaff.training.callbacks import (
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.history import next_sitting, write_history
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
+from vidaff.training.workers import plain
 from vidaff.weights import load_torch_file
 
 LOSSES = {
@@ -234,6 +235,8 @@ def train_affordancenet(
     trainer = _trainer(recipe, out, world=world, device=device, progress=progress)
     try:
         trainer.fit(module, datamodule=PictureData(stores[0], stores[1]), ckpt_path=last, weights_only=True)
+    except VidaffError as error:
+        raise plain(error) from error
     finally:
         if first:
             write_history(out)

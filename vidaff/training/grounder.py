@@ -45,6 +45,7 @@ from vidaff.training.exportable import ExportableModule
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
 from vidaff.training.grounding_text import stacked, text_table
 from vidaff.training.history import next_sitting, write_history
+from vidaff.training.workers import plain
 from vidaff.weights import load_torch_file
 
 FORMAT = "grounder-recipe"
@@ -341,6 +342,8 @@ class Run:
         trainer = self._trainer(module)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except VidaffError as error:
+            raise plain(error) from error
         finally:
             if self.first:
                 write_history(self.out)

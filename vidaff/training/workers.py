@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from vidaff.errors import VidaffError
+
+Batch = TypeVar("Batch")
 
 
 def plain(error: VidaffError) -> VidaffError:
@@ -11,3 +16,11 @@ def plain(error: VidaffError) -> VidaffError:
     if not text.startswith(f"Caught {VidaffError.__name__} in DataLoader worker"):
         return error
     return VidaffError(text.strip().rpartition(f"{VidaffError.__name__}: ")[2])
+
+
+def plainly(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of a loader, whose errors come out :func:`plain`."""
+    try:
+        yield from batches
+    except VidaffError as error:
+        raise plain(error) from error
