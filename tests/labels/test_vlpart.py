@@ -182,7 +182,11 @@ def test_more_threads_change_nothing():
             results.append(detector.detect(picture(), NAMES))
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_allclose(results[0].boxes, results[1].boxes, atol=1e-4)
+    np.testing.assert_array_equal(results[0].query_index, results[1].query_index)
+    # Attention sums in another order on other numbers of threads; three stages of boxes carry that on. As far as the
+    # golden's: 1e-3 px.
+    np.testing.assert_allclose(results[0].boxes, results[1].boxes, atol=1e-3)
+    np.testing.assert_allclose(results[0].scores, results[1].scores, atol=1e-5)
 
 
 def test_a_small_picture_and_a_thin_one_work():

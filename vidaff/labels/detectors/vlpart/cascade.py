@@ -93,6 +93,8 @@ class RegionHeads(nn.Module):
             sizes: (height, width) of the pictures without padding.
         """
         boxes = proposals
+        # RoIAlign computes so, and would copy the maps anew for every stage and thread.
+        levels = [level.float().contiguous() for level in levels]
         counts = [len(found) for found in boxes]
         scores = [boxes[b].new_zeros(counts[b], texts[b].shape[1]) for b in range(len(boxes))]
         for number, (head, predictor) in enumerate(zip(self.box_head, self.box_predictor, strict=True)):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from vidaff.errors import VidaffError
 from vidaff.labels.detectors.vlpart.network import VLPartNet
@@ -17,9 +18,10 @@ from vidaff.labels.detectors.vlpart.settings import VLPartSettings
 from vidaff.labels.detectors.vlpart.texts import Texts, VectorTexts, classifier, tower_from_state
 from vidaff.labels.loading import uses_bf16
 from vidaff.labels.types import Detections
-from vidaff.models.image.strict import load_strict
+from vidaff.models.image.strict import check_state
 
-IGNORED = ("roi_heads.mask_head.", "text_encoder.")
+TOWER = "text_encoder."
+IGNORED = ("roi_heads.mask_head.", TOWER)
 """Weights of the zoo's checkpoints that boxes do not need, and those of the text tower, which is loaded apart."""
 IGNORED_ENDS = (".zs_weight", ".relative_position_index")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -42,6 +44,8 @@ class VLPart:
         self.net, self.texts = net.eval(), texts
         self.device = next(net.parameters()).device
         self.bf16 = uses_bf16(self.device, precision)
+        if self.bf16:
+            store_bf16(self.net)
         self._identity = identity
 
     @classmethod
@@ -59,7 +63,7 @@ class VLPart:
 
         Args:
             path_or_state_dict: a ``.pth`` file (its ``model`` entry, or the dictionary itself), ``.safetensors``, or
-                a state dictionary.
+                a state dictionary, whose memory the detector shares where it can.
             config: settings that differ from the release's; sizes are read off the shapes.
             texts: where features of names come from; default: the text tower in the checkpoint, with ``tokenizer``.
             tokenizer: CLIP's tokenizer, or its folder or hub id.
@@ -80,9 +84,13 @@ class VLPart:
             fill(net, own)
         except ValueError as error:
             raise VidaffError(f"{where}: not a VLPart checkpoint ({error})") from error
+        identity = _identity(own, settings)
+        tower = {name: tensor for name, tensor in state.items() if name.startswith(TOWER)}
+        del state, own  # what is not shared goes before bf16 weights, those on a GPU, or a text tower are made
+        detector = cls(net.to(device), texts, precision=precision, identity=identity)
         if texts is None and tokenizer is not None:
-            texts = _own_tower(state, tokenizer, settings, where)
-        return cls(net.to(device), texts, precision=precision, identity=_identity(own, settings))
+            detector.texts = _own_tower(tower, tokenizer, settings, where)
+        return detector
 
     @torch.inference_mode()
     def detect(self, image: np.ndarray, queries: Sequence[str]) -> Detections:
@@ -156,7 +164,10 @@ def resized_shape(height: int, width: int, short_side: int, long_side: int) -> t
 
 
 def fill(net: VLPartNet, state: Mapping[str, torch.Tensor]) -> None:
-    """Put weights into a network on the ``meta`` device; index tables and constants are computed, not loaded."""
+    """Put weights into a network on the ``meta`` device; index tables and constants are computed, not loaded.
+
+    float32 weights are shared with ``state``: a copy would take 550 MB more.
+    """
     from vidaff.labels.detectors.vlpart.swin import WindowAttention, relative_positions
 
     window = net.settings.window
@@ -164,9 +175,21 @@ def fill(net: VLPartNet, state: Mapping[str, torch.Tensor]) -> None:
         if isinstance(module, WindowAttention):
             # The same for every window, so the copies in a file have no say in it.
             module.relative_position_index = relative_positions(window)
-    load_strict(net, {name: tensor for name, tensor in state.items() if not name.endswith(IGNORED_ENDS)})
+    shared = {name: tensor for name, tensor in state.items() if not name.endswith(IGNORED_ENDS)}
+    check_state(net, shared)
+    for name, tensor in shared.items():
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds other things than finite floating-point numbers")
+    net.load_state_dict({name: tensor.detach().float().contiguous() for name, tensor in shared.items()}, assign=True)
     net.mean = torch.tensor(net.settings.pixel_mean).view(3, 1, 1)
     net.std = torch.tensor(net.settings.pixel_std).view(3, 1, 1)
+
+
+def store_bf16(net: VLPartNet) -> None:
+    """Keep the weights as autocast rounds them: the same numbers in half the memory, and not rounded in every call."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(torch.bfloat16)
 
 
 def _detections(found: Any, original: tuple[int, ...], resized: tuple[int, ...]) -> Detections:
@@ -202,8 +225,7 @@ def _state_of(source: str | Path | Mapping[str, torch.Tensor]) -> tuple[dict[str
 
 
 def _own_tower(state: dict[str, torch.Tensor], tokenizer: Any, settings: VLPartSettings, where: str) -> Texts:
-    prefix = "text_encoder."
-    tower = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    tower = {name.removeprefix(TOWER): tensor for name, tensor in state.items()}
     if not tower:
         raise VidaffError(f"{where}: holds no text tower; name an archive of CLIP RN50 or a table of class vectors")
     if isinstance(tokenizer, str | Path):

@@ -14,6 +14,8 @@ from torch import nn
 
 MASKED = -100.0
 """Added to the attention between tokens that only rolling has made neighbours."""
+CPU_TOKENS = 4096
+"""At a time on a CPU, whose caches are small. A perceptron takes half as long again for all 54,000, and 220 MB."""
 
 
 class WindowAttention(nn.Module):
@@ -43,16 +45,22 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Attend within (B * W, n, C) windows; ``mask`` (W, n, n) is added to the attention of every picture."""
+        step = max(1, CPU_TOKENS // x.shape[1]) if x.device.type == "cpu" else len(x)
+        parts = x.split(step)
+        masks: tuple[torch.Tensor | None, ...] = (None,) * len(parts)
+        if mask is not None:
+            masks = mask.expand(len(x) // len(mask), *mask.shape).flatten(0, 1).split(step)
+        return torch.cat([self._attend(part, own) for part, own in zip(parts, masks, strict=True)])
+
+    def _attend(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """The same with a mask for every window, (windows, n, n)."""
         count, tokens, width = x.shape
         q, k, v = self.qkv(x).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        bias = self.bias().to(q.dtype)
-        if mask is None:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        else:
-            both = bias + mask.to(q.dtype)[:, None]  # (W, heads, n, n)
-            windows = len(mask)
-            q, k, v = (part.unflatten(0, (count // windows, windows)) for part in (q, k, v))
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=both).flatten(0, 1)
+        bias = self.bias().to(q.dtype)[None]  # (1, heads, n, n)
+        if mask is not None:
+            bias = bias + mask.to(q.dtype)[:, None]  # (count, heads, n, n)
+        # Four dimensions, or PyTorch leaves its fast attention aside.
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         result: torch.Tensor = self.proj(out.transpose(1, 2).reshape(count, tokens, width))
         return result
 
@@ -73,8 +81,10 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return result
+        """(..., C) -> the same."""
+        tokens = x.flatten(0, -2)
+        parts = tokens.split(CPU_TOKENS if x.device.type == "cpu" else len(tokens))
+        return torch.cat([self.fc2(F.gelu(self.fc1(part))) for part in parts]).view(x.shape)
 
 
 class Block(nn.Module):
