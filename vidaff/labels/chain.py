@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vidaff.datasets.agd20k.labels import LabelFolder
 from vidaff.datasets.agd20k.tree import VIEWS, Agd20kTree
@@ -34,20 +35,33 @@ if TYPE_CHECKING:
     from vidaff.labels.settings import DetectorSettings, SegmenterSettings
     from vidaff.labels.steps.base import ModelWork
 
+Tool = TypeVar("Tool", "DetectorSettings", "SegmenterSettings")
+
 STEPS: Final = ("init", "objects", "similarity", "text", "refine-train", "refine", "clean")
 """In their order."""
 NEED_EXOCENTRIC: Final = ("similarity", "refine-train", "refine", "clean")
+SHOWN_REASONS: Final = 3
 CODE: Final = {
     "init": ("vidaff.labels.steps.masks", "vidaff.labels.ops", "vidaff.labels.detectors", "vidaff.labels.segmenters"),
     "similarity": ("vidaff.labels.steps.similarity", "vidaff.labels.frozen", "vidaff.datasets.agd20k.pixels"),
+    "refine-train": (
+        "vidaff.labels.refine_train",
+        "vidaff.labels.refine_samples",
+        "vidaff.labels.refine_pixels",
+        "vidaff.models.image.losses",
+    ),
     "refine": ("vidaff.labels.steps.refine", "vidaff.labels.refine_infer", "vidaff.labels.refine_pixels"),
     "clean": ("vidaff.labels.steps.clean", "vidaff.labels.ops", "vidaff.labels.regions", "vidaff.labels.segmenters"),
 }
 """Modules whose source decides what a step gives."""
+NOT_TRAINED: Final[dict[str, Any]] = {"use": True, "name": True, "about": True, "train": {"workers"}}
+"""Blocks and keys of the refinement's recipe that do not decide what its network becomes."""
 PLACE: Final = "{trainset}"
 """What stands for the training set's folder in names of files of boxes and masks."""
 NETWORK: Final = "refine"
 """Folder of the refinement network's training within the label folder."""
+TRAINING: Final = ("state.json", "checkpoints", "best", "last", "logs", "metrics.csv", "recipe.yaml")
+"""What is in it. The first goes first when a training is begun anew: without it the rest counts for nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,9 @@ class Labelling:
         recipe: all settings.
         csv: table of the pictures in the folder ``data``.
         split: of a tree; it also decides which pairs are refined by default.
-        engine, shard_size, max_skipped: see :func:`vidaff.labels.engine.run_work`.
+        engine, shard_size: see :func:`vidaff.labels.engine.run_work`. The engine's threads, where they are given,
+            count for the training, too, which is always done in this process.
+        max_skipped: how many pictures may be unusable, over all steps; a step that can use none at all ends the run.
         overwrite: make the asked steps anew although their settings or models have changed.
         device: of all models.
         batch: pictures that a detector sees at once, where it can.
@@ -86,23 +102,32 @@ class Labelling:
         """Run ``steps``, in their order.
 
         Raises:
-            VidaffError: an unknown step; data, settings or weights that cannot be used; another run on the folder; more
-                skipped pictures than allowed. What was done is kept, and the next run goes on from there.
+            VidaffError: an unknown step; data, settings or weights that cannot be used; another run on the folder; at
+                the end, more skipped pictures than allowed. What was done is kept, and the next run goes on from there.
         """
         asked = list(steps)
         unknown = [step for step in asked if step not in STEPS]
         if unknown:
             raise VidaffError(f"the steps are {', '.join(STEPS)}, got {unknown[0]!r}")
-        if set(asked) & set(NEED_EXOCENTRIC) and not self._of("exocentric"):
+        needing = [step for step in asked if step in NEED_EXOCENTRIC]
+        if needing and not self._of("exocentric"):
             if asked != list(STEPS):
-                raise VidaffError(f"{self.data}: holds no exocentric pictures, which {asked[-1]} needs")
+                raise VidaffError(f"{self.data}: holds no exocentric pictures, which {needing[0]} needs")
             self.say("no exocentric pictures: initial labels and objects only, nothing is refined")
             asked = [step for step in asked if step not in NEED_EXOCENTRIC]
+        skipped: dict[str, str] = {}
         with lock_folder(self.out):
             for step in STEPS:
                 if step in asked:
-                    getattr(self, f"_{step.replace('-', '_')}")()
+                    summary: Summary | None = getattr(self, f"_{step.replace('-', '_')}")()
+                    if summary is None:
+                        continue
+                    for key, reason in summary.skipped:
+                        skipped.setdefault(key, f"{step}: {key}: {reason}")
+                    if not summary.done:
+                        self._check_skipped(skipped)
             self._write_record()
+        self._check_skipped(skipped)
 
     @property
     def labels(self) -> LabelFolder:
@@ -115,45 +140,54 @@ class Labelling:
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        """Pairs of affordance and object of the egocentric pictures, sorted."""
-        return sorted({(item.affordance, item.object) for item in self._of("egocentric")})
+        """Pairs of affordance and object of the egocentric pictures, sorted; unusable ones need not name any."""
+        return sorted({(item.affordance, item.object) for item in self._of("egocentric") if not item.problem})
 
     def _of(self, view: str) -> list[Item]:
         return [item for item in self.items if item.view == view]
 
-    def _init(self) -> None:
+    def _init(self) -> Summary:
         from vidaff.labels.steps.masks import InitialWork
 
         names = read_part_names(self.recipe.parts)
         work = InitialWork(self._placed(self.recipe.part), names, device=self.device, batch=self.batch)
         asked = {"/".join(pair): names.get(pair) for pair in self.pairs}
-        self._engine(work, self._of("egocentric"), {**_kept(self.recipe.part), "parts": asked})
+        return self._engine(work, self._of("egocentric"), {**_kept(self.recipe.part), "parts": asked})
 
-    def _objects(self) -> None:
+    def _objects(self) -> Summary:
         from vidaff.labels.steps.masks import ObjectsWork
 
         work = ObjectsWork(self._placed(self.recipe.objects), device=self.device, batch=self.batch)
-        self._engine(work, self.items, _kept(self.recipe.objects), code="init")
+        summary = self._engine(work, self.items, _kept(self.recipe.objects), code="init")
         boxes: dict[str, dict[str, Any]] = {view: {} for view in {item.view for item in self.items}}
         for record in read_records(self.out, "objects"):
             boxes[record["view"]][record["name"]] = record["record"]["boxes"]
         for view, found in sorted(boxes.items()):
             self.labels.write_boxes(view, found)
+        return summary
 
-    def _similarity(self) -> None:
+    def _similarity(self) -> Summary:
         from vidaff.labels.steps.similarity import SimilarityWork
 
         work = SimilarityWork(self.recipe.encoder, self.items, str(self.out), device=self.device)
-        inputs = {"boxes": hash_files(self._box_files("similarity"))}
-        self._engine(work, pair_items(self.pairs), inputs, shard_size=1)
+        inputs = {"boxes": hash_files(self._box_files("similarity")), "objects": self._made("objects")}
+        return self._engine(work, pair_items(self.pairs), inputs, shard_size=1)
 
     def _text(self) -> None:
-        from vidaff.labels.steps.text import make_text_features, write_features
+        from vidaff.labels.steps.text import features_of, make_text_features, text_inputs, write_features
 
         recipe = self.recipe
         names = read_part_names(recipe.parts)
+        made = text_inputs(recipe.text, recipe.refine.model.dim, self.pairs, names)
+        path = self.out / "text.safetensors"
+        if path.is_file() and not self.overwrite:
+            if features_of(path) != made:
+                raise VidaffError(f"{path}: was made with other settings, pairs or part names; pass --overwrite")
+            self.say("text: was done before")
+            return
+        self._limit_threads()
         features = make_text_features(recipe.text, recipe.refine.model.dim, self.pairs, names)
-        path = write_features(self.out, features, recipe.text)
+        write_features(path, features, made)
         counts = f"{len(features.verbs)} affordances, {len(features.nouns)} objects, {len(features.parts)} parts"
         self.say(f"text: {counts} in {path}")
 
@@ -163,27 +197,40 @@ class Labelling:
 
         folder, text = self.out / NETWORK, self._features()
         made = {"inputs": self._training_inputs()}
-        state = folder / "state.json"
-        before = read_json(state) if state.is_file() else None
-        if before is not None and not self.overwrite:
-            if before["inputs"] != made["inputs"]:
-                raise VidaffError(
-                    f"{folder}: was trained with other settings, pictures or labels; pass --overwrite to train anew"
-                )
-            if before["done"]:
-                self.say("refine-train: was done before")
-                return
+        before = None if self.overwrite else self._training_before(folder, made["inputs"])
+        if before and (folder / "best" / "model.safetensors").is_file():
+            self.say("refine-train: was done before")
+            return
         pictures = LabelledPictures(self.items, OwnLabels(self.out))
-        write_json(state, {**made, "done": False})
+        if before is None:
+            _clear_training(folder)
+        write_json(folder / "state.json", {**made, "done": False})
+        self._limit_threads()
         train_refinement(
-            self.recipe.refine, pictures, text.parts, folder, split=self.split,
-            resume=before is not None and not self.overwrite, overwrite=True,
-            device=self.device, progress=self.progress,
+            self.recipe.refine, pictures, text.parts, folder, split=self.split, resume=before is not None,
+            overwrite=True, device=self.device, progress=self.progress,
         )  # fmt: skip
-        write_json(state, {**made, "done": True})
+        write_json(folder / "state.json", {**made, "done": True})
         self.say(f"refine-train: the network is in {folder / 'best'}")
 
-    def _refine(self) -> None:
+    def _training_before(self, folder: Path, inputs: str) -> bool | None:
+        """Whether a training of ``inputs`` was ended; None when none was begun."""
+        if not (folder / "state.json").is_file():
+            return None
+        state = read_json(folder / "state.json")
+        if not isinstance(state, dict) or state.get("inputs") != inputs:
+            raise VidaffError(
+                f"{folder}: was trained with other settings, code, pictures or labels; pass --overwrite to train anew"
+            )
+        return bool(state.get("done"))
+
+    def _limit_threads(self) -> None:
+        if self.engine.threads is not None:
+            from vidaff.labels.engine.processes import limit_threads
+
+            limit_threads(self.engine.threads)
+
+    def _refine(self) -> Summary:
         from vidaff.labels.steps.refine import RefineWork
 
         best, recipe = self.out / NETWORK / "best", self.recipe.refine
@@ -197,29 +244,33 @@ class Labelling:
             "objects": self._made("objects"),
             "text": hash_files([self.out / "text.safetensors"]),
         }
-        self._engine(work, items, inputs)
+        return self._engine(work, items, inputs)
 
-    def _clean(self) -> None:
+    def _clean(self) -> Summary:
         from vidaff.labels.steps.clean import CleanWork
 
         recipe, items = self.recipe, self._refined()
-        work = CleanWork(recipe.clean, self._placed(recipe.part).segmenter, items, str(self.out), device=self.device)
+        settings = recipe.clean
+        if settings.proposer is not None:
+            settings = settings.model_copy(update={"proposer": self._place(settings.proposer)})
+        work = CleanWork(settings, self._placed(recipe.part).segmenter, items, str(self.out), device=self.device)
         inputs = {
             "clean": recipe.clean.model_dump(mode="json", exclude={"proposer"}),
             "raw": self._made("refine"),
             "boxes": hash_files(self._box_files("clean")),
         }
-        self._engine(work, items, inputs)
+        return self._engine(work, items, inputs)
 
     def _placed(self, settings: MaskSettings) -> MaskSettings:
-        """``settings`` whose file names are complete: ``{trainset}`` stands for that of the tree."""
-        tools: dict[str, DetectorSettings | SegmenterSettings]
-        tools = {"detector": settings.detector, "segmenter": settings.segmenter}
-        for name, tool in tools.items():
-            if tool.weights is not None and PLACE in tool.weights:
-                weights = tool.weights.replace(PLACE, str(Agd20kTree(self.data, self.split).trainset))
-                settings = settings.model_copy(update={name: tool.model_copy(update={"weights": weights})})
-        return settings
+        tools = {"detector": self._place(settings.detector), "segmenter": self._place(settings.segmenter)}
+        return settings.model_copy(update=tools)
+
+    def _place(self, tool: Tool) -> Tool:
+        """Settings whose file name is complete: ``{trainset}`` stands for that of the tree."""
+        if tool.weights is None or PLACE not in tool.weights:
+            return tool
+        weights = tool.weights.replace(PLACE, str(Agd20kTree(self.data, self.split).trainset))
+        return tool.model_copy(update={"weights": weights})
 
     def _refined(self) -> list[Item]:
         """Egocentric pictures of the refined pairs."""
@@ -244,12 +295,23 @@ class Labelling:
             work.unload()  # the workers load their own
         summary = run_work(
             work, items, self.out, hashes=hashes, engine=self.engine,  # type: ignore[arg-type]
-            shard_size=shard_size or self.shard_size, max_skipped=self.max_skipped, overwrite=self.overwrite,
+            shard_size=shard_size or self.shard_size, max_skipped=len(items), overwrite=self.overwrite,
             progress=self.progress,
         )  # fmt: skip
         work.unload()
         self.say(summary.text())
         return summary
+
+    def _check_skipped(self, skipped: Mapping[str, str]) -> None:
+        """Raise :class:`VidaffError` for more skipped pictures than allowed; ``skipped`` holds the reason of each."""
+        if len(skipped) <= self.max_skipped:
+            return
+        reasons = "; ".join(list(skipped.values())[:SHOWN_REASONS])
+        more = f"; ... all are in {self.out / 'manifest'}" if len(skipped) > SHOWN_REASONS else ""
+        raise VidaffError(
+            f"{len(skipped)} pictures were skipped, more than --max-skipped {self.max_skipped}; what the others give "
+            f"is kept ({reasons}{more})"
+        )
 
     def _features(self) -> TextFeatures:
         from vidaff.datasets.agd20k.text import FILE, read_features_file
@@ -274,7 +336,8 @@ class Labelling:
         """Hash of everything that decides on the refinement network."""
         tables = [self.labels.similarity_path(*pair) for pair in self.pairs]
         return hash_value({
-            "recipe": self.recipe.refine.model_dump(mode="json", exclude={"use", "name", "about"}),
+            "recipe": self.recipe.refine.model_dump(mode="json", exclude=NOT_TRAINED),
+            "code": hash_code(*CODE["refine-train"]),
             "split": self.split,
             "boxes": hash_files(self._box_files("refine-train")),
             "similarity": hash_files([path for path in tables if path.is_file()]),
@@ -286,7 +349,20 @@ class Labelling:
         """``labels.json``: settings, and which models and code made what."""
         steps = {step: lines[0]["hashes"] for step in STEPS if (lines := read_manifest(self.out, step))}
         recipe = self.recipe.model_dump(mode="json")
-        self.labels.write_record({"made_by": "vidaff label", "split": self.split, "recipe": recipe, "steps": steps})
+        # Where the pictures were, for the report.
+        table = None if self.csv is None else str(self.csv.resolve())
+        data = {"data": str(self.data.resolve()), "csv": table, "split": self.split}
+        self.labels.write_record({"made_by": "vidaff label", **data, "recipe": recipe, "steps": steps})
+
+
+def _clear_training(folder: Path) -> None:
+    """Remove an earlier training, or a run that is cut off early would go on from its checkpoint."""
+    for name in TRAINING:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _kept(settings: Any) -> dict[str, Any]:

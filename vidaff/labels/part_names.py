@@ -98,7 +98,8 @@ def read_pairs(file: str | Path) -> list[Pair]:
 
 
 def _pairs(reader: csv.DictReader[str], path: Path) -> set[Pair]:
-    missing = {"object", "affordance"} - set(reader.fieldnames or ())
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]  # as the labelling reads them
+    missing = {"object", "affordance"} - set(reader.fieldnames)
     if missing:
         raise VidaffError(f"{path}: the column {min(missing)!r} is missing; its first line must name the columns")
     found = set()

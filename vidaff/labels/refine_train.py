@@ -209,6 +209,7 @@ def train_refinement(
 
     Raises:
         VidaffError: unusable data, recipe or folder, weights that cannot be had, or a training that diverged.
+        KeyboardInterrupt: Ctrl-C; whole epochs are kept.
     """
     prepare_output_dir(out, overwrite=overwrite, resume=resume)
     run = RefineRun(out, resume=resume, overwrite=overwrite, device=device, progress=progress)
@@ -244,7 +245,10 @@ def train_refinement(
     if rows.shape[1] != module.network.dim:
         raise VidaffError(f"the text features have {rows.shape[1]} numbers, the network {module.network.dim}")
     fit = range(len(data))
-    return run.fit(module, GroundingData(data, fit, None, recipe), last)  # type: ignore[arg-type]
+    try:
+        return run.fit(module, GroundingData(data, fit, None, recipe), last)  # type: ignore[arg-type]
+    except SystemExit as error:  # Lightning's answer to Ctrl-C, which says nothing and ends with code 1
+        raise KeyboardInterrupt from error
 
 
 def pairs_of(recipe: RefineRecipe, present: list[Pair], split: str) -> list[Pair]:

@@ -41,7 +41,7 @@ def run_ray(
         # A block a shard: blocks are what Ray hands out and, should a machine fail, does again.
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             ShardActor,
-            fn_constructor_args=(pickle.dumps((work, store)), threads),
+            fn_constructor_args=(pickle.dumps((work, store)), threads, os.getcwd()),
             compute=ray.data.ActorPoolStrategy(size=min(engine.workers, len(rows))),
             num_cpus=engine.cpus,
             num_gpus=engine.gpus,
@@ -58,10 +58,15 @@ def run_ray(
 
 
 class ShardActor:
-    """What runs on the cluster. Failures come back as text: Ray would wrap them in traces of its own."""
+    """What runs on the cluster. Failures come back as text: Ray would wrap them in traces of its own.
 
-    def __init__(self, payload: bytes, threads: int) -> None:
+    ``folder`` is where the run was started: names of files that were given relative to it stay so.
+    """
+
+    def __init__(self, payload: bytes, threads: int, folder: str) -> None:
         limit_threads(threads)
+        with contextlib.suppress(OSError):  # other machines need not have it when all names are absolute
+            os.chdir(folder)
         self.failure = ""
         try:
             self.work, self.store = pickle.loads(payload)

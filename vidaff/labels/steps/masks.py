@@ -78,9 +78,11 @@ class MaskWork(ModelWork):
             return Outcome([], {**record, "areas": [], "area": 0.0})
         segmenter = for_picture(self._segmenter, item.name, item.view)
         masks = np.asarray(segmenter.segment(image, kept.boxes), bool)
-        turned = [turn_inside_out(mask, box) for mask, box in zip(masks, kept.boxes, strict=True)]
+        # A list, since iterating over the array again would make other views of the same masks.
+        given = list(masks)
+        turned = [turn_inside_out(mask, box) for mask, box in zip(given, kept.boxes, strict=True)]
         mask = union(np.stack([fill_holes(one, self.settings.hole_area) for one in turned]), shape)
-        record["turned"] = sum(new is not old for new, old in zip(turned, masks, strict=True))
+        record["turned"] = sum(new is not old for new, old in zip(turned, given, strict=True))
         record["areas"] = [round(float(one.mean()), DECIMALS) for one in turned]
         record["area"] = round(float(mask.mean()), DECIMALS)
         return Outcome([mask_file(self.kind(item), item.picture, mask)] if mask.any() else [], record)

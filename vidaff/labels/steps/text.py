@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
-from vidaff.datasets.agd20k.text import FILE, TextFeatures, write_text_features
+from vidaff.datasets.agd20k.text import TextFeatures, write_text_features
+from vidaff.errors import VidaffError, first_line
+from vidaff.labels.engine import hash_value
 from vidaff.labels.part_names import Pair
 from vidaff.models.image.text import parts_phrase
 from vidaff.models.image.text_table import PhraseEncoder, TextSettings, make_text_encoder
@@ -35,8 +38,23 @@ def _named(encoder: PhraseEncoder, names: list[str]) -> dict[str, np.ndarray]:
     return dict(zip(names, np.asarray(encoder(names), np.float32), strict=True))
 
 
-def write_features(out: Path, features: TextFeatures, settings: TextSettings) -> Path:
-    """Write ``OUT/text.safetensors``, which says how the features were made."""
+def text_inputs(settings: TextSettings, dim: int, pairs: Iterable[Pair], names: PartTexts) -> str:
+    """All that text features are made of, but for the weights of the text tower, as JSON."""
+    parts = ["/".join([*pair, *part_words(names, *pair)]) for pair in sorted(set(pairs))]
+    return json.dumps({**settings.model_dump(mode="json"), "dim": dim, "pairs": hash_value(parts)}, sort_keys=True)
+
+
+def write_features(path: Path, features: TextFeatures, inputs: str) -> Path:
+    """Write a file of text features, which says of what they were made."""
     # One entry: several would be written in an order that changes from run to run.
-    made = {"text": json.dumps(settings.model_dump(mode="json"), sort_keys=True)}
-    return write_text_features(out / FILE, features, made)
+    return write_text_features(path, features, {"text": inputs})
+
+
+def features_of(path: Path) -> str | None:
+    """What a file of text features was made of; None when it does not say. Raises :class:`VidaffError` for others."""
+    try:
+        with safe_open(path, "np") as file:
+            made: str | None = (file.metadata() or {}).get("text")
+    except (SafetensorError, OSError) as error:
+        raise VidaffError(f"{path}: not readable as text features ({first_line(error)})") from error
+    return made
