@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidaff.charts import bar_chart, line_chart
+from vidaff.charts import bar_chart, histogram, line_chart, row_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -42,3 +42,24 @@ def test_bars_refuse_a_series_of_another_length() -> None:
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     assert line_chart({"a": [(0, 1)]}, x_label="", y_label="") == line_chart({"a": [(0, 1)]}, x_label="", y_label="")
+
+
+def test_rows_and_histograms_show_their_names() -> None:
+    rows = row_chart(["hold $knife$", "cut"], {"ours": [0.5, None], "theirs": [1.0, math.nan]}, x_label="IoU")
+    assert {"hold $knife$", "cut", "ours", "theirs", "IoU"} <= set(words(rows))
+    assert "share" in words(histogram({"a": [0, 0], "b": [1, 3]}, [0.001, 0.1, 1.0], x_label="x", logarithmic=True))
+
+
+def test_more_rows_make_a_higher_chart() -> None:
+    heights = [
+        float(ElementTree.fromstring(row_chart(["a"] * rows, {"x": [0.5] * rows}, x_label="x")).attrib["height"][:-2])
+        for rows in (3, 100)
+    ]
+    assert heights[1] > 8 * heights[0]
+
+
+def test_rows_and_histograms_refuse_series_of_another_length() -> None:
+    with pytest.raises(ValueError, match="1 values for 2 groups"):
+        row_chart(["a", "b"], {"ours": [1.0]}, x_label="x")
+    with pytest.raises(ValueError, match="3 counts for 2 bins"):
+        histogram({"a": [1, 2, 3]}, [0, 1, 2], x_label="x")

@@ -67,6 +67,9 @@ def full_report(tmp_path: Path) -> Report:
     report.clips([(clip, "a"), (clip, "b")])
     report.charts([(line_chart({"loss": [(0, 1), (1, 0.5)]}, x_label="min", y_label="loss"), "falls")])
     report.chart(line_chart({}, x_label="min", y_label="loss"))
+    with report.fold("more"):
+        report.legend([((255, 0, 0), "red")])
+        report.sheet(["a", "b"], [("both", [b"\xff\xd8", "nothing"])])
     report.code("key: value", summary="settings")
     return report
 
@@ -92,9 +95,12 @@ def test_any_text_is_escaped(title: str, cell: str) -> None:
     report.section(title, cell)
     report.table([title], [[cell]], caption=cell)
     report.code(cell, summary=title)
+    with report.fold(title):
+        report.legend([((0, 0, 0), cell)])
+        report.sheet([title], [(cell, [cell])])
     assert check(report).tags <= {
         "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "div", "table", "caption", "thead",
-        "tbody", "tr", "th", "td", "pre", "details", "summary",
+        "tbody", "tr", "th", "td", "pre", "details", "summary", "span", "b", "i",
     }  # fmt: skip
 
 
@@ -141,3 +147,11 @@ def test_saving_is_whole_or_not_at_all(tmp_path: Path) -> None:
     path = full_report(tmp_path).save(tmp_path / "out" / "report.html")
     assert path.read_text(encoding="utf-8").endswith("</html>\n")
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_fold_is_closed_whatever_happens_in_it_and_sheets_refuse_uneven_rows() -> None:
+    report = Report("x")
+    with pytest.raises(ValueError, match="1 pictures, the header 2"), report.fold("more", opened=True):
+        report.sheet(["a", "b"], [("row", ["one"])])
+    check(report)
+    assert '<details class="fold" open>' in report.html()

@@ -79,6 +79,63 @@ def bar_chart(
     return _svg(figure, axes, len(series))
 
 
+def row_chart(
+    groups: Sequence[str], series: Mapping[str, Sequence[float | None]], *, x_label: str, high: float = 1.0
+) -> str:
+    """Grouped bars that lie, from 0 to ``high``: one row per name, for many or long names; ``None`` leaves a gap.
+
+    Raises:
+        ValueError: a series has another number of values than there are groups.
+    """
+    figure, axes = _axes(WIDTH, 70 + len(groups) * (8 + 8 * max(1, len(series))), x_label, "")
+    width = 0.8 / max(1, len(series))
+    for index, (name, values) in enumerate(series.items()):
+        if len(values) != len(groups):
+            raise ValueError(f"series {name!r}: {len(values)} values for {len(groups)} groups")
+        places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
+        lengths = [0.0 if value is None or not math.isfinite(value) else value for value in values]
+        axes.barh(places, lengths, width * 0.92, color=COLOURS[index % len(COLOURS)], label=_plain(name))
+    axes.set_yticks(range(len(groups)), [_plain(group) for group in groups])
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.set_xlim(0, high)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=INK, alpha=0.3, linewidth=0.6)
+    return _svg(figure, axes, len(series))
+
+
+def histogram(
+    counts: Mapping[str, Sequence[float]],
+    edges: Sequence[float],
+    *,
+    x_label: str,
+    y_label: str = "share",
+    logarithmic: bool = False,
+    mark: float | None = None,
+    width: int = WIDTH,
+) -> str:
+    """Outlines of counts between ``edges``, each series as shares of its sum; ``mark`` draws a line across.
+
+    Raises:
+        ValueError: a series has another number of counts than there are bins.
+    """
+    figure, axes = _axes(width, HEIGHT, x_label, y_label)
+    for index, (name, values) in enumerate(counts.items()):
+        if len(values) != len(edges) - 1:
+            raise ValueError(f"series {name!r}: {len(values)} counts for {len(edges) - 1} bins")
+        total = sum(values) or 1
+        colour = COLOURS[index % len(COLOURS)]
+        shares = [value / total for value in values]
+        axes.stairs(shares, edges, color=colour, linewidth=1.6, label=_plain(name))
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.12)
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    if mark is not None:
+        axes.axvline(mark, color=INK, linewidth=1.5, linestyle="dotted")
+    return _svg(figure, axes, len(counts))
+
+
 def _axes(width: int, height: int, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), layout="constrained")
     axes = figure.add_subplot()

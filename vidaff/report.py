@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +63,10 @@ th:first-child, td:first-child { text-align: left; white-space: normal; }
 thead th { color: var(--dim); font-weight: 600; }
 tr.strong td { font-weight: 700; }
 caption, figcaption { color: var(--dim); font-size: 14px; text-align: left; padding: 6px 0; caption-side: bottom; }
-figure { margin: 16px 0; }
+figure { margin: 16px 0; overflow-x: auto; }
 figure > img, figure > video { max-width: 100%; border-radius: 8px; display: block; background: #000; }
 .wide > img, .wide > video { width: 100%; }
+figure > svg { max-width: 100%; min-width: 400px; height: auto; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 4px 20px; }
 @media (max-width: 460px) { .grid2 { grid-template-columns: 1fr; } }
 .chart { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
@@ -73,6 +75,19 @@ figure > img, figure > video { max-width: 100%; border-radius: 8px; display: blo
 pre { background: var(--card); border-radius: 8px; padding: 12px 16px; overflow-x: auto; font-size: 14px; }
 details { margin: 12px 0; }
 summary { cursor: pointer; color: var(--dim); }
+.fold > summary { color: var(--ink); padding: 6px 0; border-bottom: 1px solid var(--rule); overflow-wrap: anywhere; }
+.sheet { display: grid; grid-template-columns: repeat(var(--columns), minmax(104px, 1fr)); gap: 4px 6px;
+  overflow-x: auto; margin: 10px 0 20px; font-size: 14px; }
+.sheet > b { font-weight: 600; }
+.sheet > p { grid-column: 1 / -1; color: var(--dim); margin: 8px 0 0; overflow-wrap: anywhere;
+  position: sticky; left: 0; max-width: calc(100vw - 48px); }
+.sheet > img { width: 100%; max-height: 230px; object-fit: contain; object-position: left;
+  border-radius: 4px; display: block; }
+.sheet > i { background: var(--card); color: var(--dim); border-radius: 4px; padding: 8px; min-height: 64px;
+  display: flex; align-items: center; justify-content: center; text-align: center; font-style: normal; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 14px; color: var(--dim); margin: 10px 0; }
+.legend b { display: inline-block; width: 13px; height: 13px; border-radius: 3px; margin-right: 6px;
+  vertical-align: -2px; border: 1px solid #8884; }
 """
 
 
@@ -152,6 +167,41 @@ class Report:
         block = f"<pre>{escape(text)}</pre>"
         self._parts.append(f"<details><summary>{escape(summary)}</summary>{block}</details>" if summary else block)
 
+    @contextmanager
+    def fold(self, summary: str, *, opened: bool = False) -> Iterator[None]:
+        """Fold away all that is added within the block, behind the line ``summary``.
+
+        Example::
+
+            with report.fold("hold knife"):
+                report.paragraph("...")
+        """
+        self._parts.append(f'<details class="fold"{" open" if opened else ""}><summary>{escape(summary)}</summary>')
+        try:
+            yield
+        finally:
+            self._parts.append("</details>")
+
+    def legend(self, colours: Iterable[tuple[tuple[int, int, int], str]]) -> None:
+        """Add what colours (red, green, blue) mean."""
+        entries = (
+            f'<span><b style="background:rgb({red},{green},{blue})"></b>{escape(text)}</span>'
+            for (red, green, blue), text in colours
+        )
+        self._parts.append(f'<div class="legend">{"".join(entries)}</div>')
+
+    def sheet(self, header: Sequence[str], rows: Iterable[tuple[str, Sequence[bytes | str]]]) -> None:
+        """Add rows of small pictures below column names.
+
+        A row is ``(caption, cells)``; a cell is a picture as JPEG bytes, or text that stands in its place.
+
+        Raises:
+            ValueError: a row has another number of cells than the header.
+        """
+        head = "".join(f"<b>{escape(name)}</b>" for name in header)
+        body = "".join(f"<p>{escape(caption)}</p>{_cells(cells, header)}" for caption, cells in rows)
+        self._parts.append(f'<div class="sheet" style="--columns:{len(header)}">{head}{body}</div>')
+
     def html(self) -> str:
         """The whole page."""
         return (
@@ -229,6 +279,13 @@ def _video(path: str | Path) -> str:
 def _figure(inner: str, caption: str, wide: bool) -> str:
     note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f"<figure{' class=wide' if wide else ''}>{inner}{note}</figure>"
+
+
+def _cells(cells: Sequence[bytes | str], header: Sequence[str]) -> str:
+    if len(cells) != len(header):
+        raise ValueError(f"a row has {len(cells)} pictures, the header {len(header)}")
+    pairs = zip(cells, header, strict=True)
+    return "".join(_image(cell, name) if isinstance(cell, bytes) else f"<i>{escape(cell)}</i>" for cell, name in pairs)
 
 
 def _row(row: Sequence[Cell], width: int, strong: bool) -> str:

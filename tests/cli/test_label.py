@@ -64,6 +64,7 @@ def test_pictures_without_exocentric_ones_get_what_can_be_made(pictures):
         "init",
         "objects",
         "text",
+        "report",
     ]
     assert (pictures / "out/text.safetensors").is_file() and (pictures / "out/labels.json").is_file()
 
@@ -97,3 +98,23 @@ def test_pairs_without_a_part_name_are_listed_asked_for_and_learned(pictures):
     assert invoke("parts", "--from", table, "--parts", parts) == "0 of 2 pairs have no part name\n"
     with pytest.raises(VidaffError, match="go together"):
         invoke("parts", "--from", table, "--answer", answer)
+
+
+def test_a_run_ends_with_a_report_unless_told_otherwise(pictures):
+    out, data = pictures / "out", pictures / "pictures/table.csv"
+    shown = invoke("all", data, "--only", "init", "--out", out, "--no-report", *tools(pictures))
+    assert "report" not in shown and not (out / "report.html").exists()
+    shown = invoke("all", data, "--only", "init", "--out", out, *tools(pictures))
+    assert shown.splitlines()[-1] == f"report: {out / 'report.html'}" and (out / "report.html").stat().st_size > 5000
+    numbers = json.loads(invoke("report", out, "--json", "--quiet", "--to", pictures / "elsewhere"))
+    assert numbers["pictures"]["labelled"] == 2 and numbers["searches"]["parts"]["found"] == 2
+    assert json.loads((pictures / "elsewhere/report.json").read_text()) == numbers
+    with pytest.raises(VidaffError, match="no such folder"):
+        invoke("report", pictures / "missing")
+
+
+def test_a_report_that_cannot_be_written_fails_no_run(pictures):
+    out = pictures / "out"
+    (out / "report.html").mkdir(parents=True)
+    shown = invoke("all", pictures / "pictures/table.csv", "--only", "init", "--out", out, *tools(pictures))
+    assert "report: not written" in shown and shown.startswith("init: 2 of 2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from vidaff.cli.options import NAME, PATH
-from vidaff.errors import VidaffError
+from vidaff.errors import VidaffError, first_line
 
 STEPS = ("init", "objects", "similarity", "text", "refine-train", "refine", "clean")
 """As :data:`vidaff.labels.chain.STEPS`, which is not imported for ``--help``."""
@@ -46,6 +47,7 @@ def command() -> None:
       vidaff label refine AGD20K --out labels --set refine.train.pairs=all
       vidaff label all synth --out labels --recipe labels-small
       vidaff label parts --from pictures.csv --prompt prompt.txt
+      vidaff label report labels
       vidaff train --dataset agd20k --data AGD20K --labels labels
 
     DATA is a tree of AGD20K's layout, a CSV file (image, object, affordance), a folder whose CSV file --csv names, or
@@ -90,7 +92,7 @@ def _options(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def wrapped(**given: Any) -> None:
-        own = {name: given.pop(name) for name in ("only",) if name in given}
+        own = {name: given.pop(name) for name in ("only", "no_report") if name in given}
         body(common=given, **own)
 
     for option in reversed(options):
@@ -101,9 +103,12 @@ def _options(body: Callable[..., None]) -> Callable[..., None]:
 @command.command(name="all")
 @_options
 @click.option("--only", type=click.Choice(STEPS), multiple=True, help="Run this step alone; repeatable.")
-def everything(common: dict[str, Any], only: tuple[str, ...]) -> None:
-    """All steps, or those of --only; 'all' may be left out."""
+@click.option("--no-report", is_flag=True, help="Write no report.html at the end.")
+def everything(common: dict[str, Any], only: tuple[str, ...], no_report: bool) -> None:
+    """All steps, or those of --only, and a report; 'all' may be left out."""
     _run(only or STEPS, common)
+    if not no_report:
+        _report_of(common)
 
 
 @command.command()
@@ -163,6 +168,19 @@ def _run(steps: tuple[str, ...], common: dict[str, Any]) -> None:
     ).run(steps)  # fmt: skip
 
 
+def _report_of(common: dict[str, Any]) -> None:
+    """The report of a run that went well; its failure is no failure of the run."""
+    from vidaff.labels.report import write_label_report
+
+    where = {name: common[name] for name in ("data", "csv", "split")}
+    try:
+        page, _ = write_label_report(common["out"], **where, progress=not common["quiet"])
+    except Exception as error:  # whatever it is, the labels are made
+        click.echo(f"report: not written ({first_line(error)})", err=True)
+    else:
+        click.echo(f"report: {page}")
+
+
 def _tool(option: str, block: str, value: str | None, kinds: tuple[str, ...]) -> list[str]:
     """``KIND=WEIGHTS`` as overrides of the recipe, for parts; objects follow them unless the recipe says otherwise."""
     if value is None:
@@ -171,7 +189,50 @@ def _tool(option: str, block: str, value: str | None, kinds: tuple[str, ...]) ->
     if kind not in kinds:
         raise VidaffError(f"{option} {value}: KIND is one of {', '.join(kinds)}")
     chosen = [f"part.{block}.kind={kind}"]
-    return [*chosen, f"part.{block}.weights='{weights}'"] if weights else chosen
+    return [*chosen, f"part.{block}.weights={json.dumps(weights, ensure_ascii=False)}"] if weights else chosen
+
+
+@command.command()
+@click.argument("out", type=PATH)
+@click.option("--data", type=PATH, help="The pictures.  [default: those that were labelled]")
+@click.option("--csv", type=PATH, help="Table of the pictures in the folder --data.")
+@click.option("--split", type=click.Choice(["seen", "unseen", "hard"]), help="Split of AGD20K.  [default: as labelled]")
+@click.option(
+    "--truth",
+    type=PATH,
+    help="Label folder with true labels (in initial/).  [default: trainset/truth of a rendered set]",
+)
+@click.option("--to", type=PATH, help="Folder to write in.  [default: OUT]")
+@click.option("--max-rows", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pictures shown a pair.")
+@click.option(
+    "--max-mb", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB of pictures in the page."
+)
+@click.option(
+    "--max-compared",
+    type=click.IntRange(1, 100_000_000),
+    default=20_000,
+    show_default=True,
+    help="Pictures whose masks are read; of more, evenly spaced ones.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def report(out: Path, max_rows: int, max_mb: int, max_compared: int, as_json: bool, quiet: bool, **where: Any) -> None:
+    """Write report.html and report.json of the label folder OUT, in whatever state it is.
+
+    The page needs no network: counts, what was not found, scores and areas, and pictures of every pair of affordance
+    and object, worst first. With true labels also the agreement (IoU) of initial, raw and refined labels.
+
+    \b
+    Examples:
+      vidaff label report labels
+      vidaff label report labels --data AGD20K --split unseen --to report
+      vidaff label report labels --data synth --truth synth/Seen/trainset/truth --json
+    """
+    from vidaff.labels.report import Limits, write_label_report
+
+    limits = Limits(max_rows, max_compared, max_mb << 20)
+    page, numbers = write_label_report(out, **where, limits=limits, progress=not quiet)
+    click.echo(json.dumps(numbers, indent=2) if as_json else f"report: {page}")
 
 
 @command.command()
