@@ -83,8 +83,9 @@ def test_text_features(clip_folder: Path) -> None:
     encoder = TextEncoder.from_pretrained(clip_folder)
     features = encoder(["cut_with", "knife blade", "hold"])
     assert features.shape == (3, encoder.dim) == (3, 32)
-    torch.testing.assert_close(encoder(["hold"]), features[2:], atol=1e-6, rtol=0)  # padding changes nothing
-    torch.testing.assert_close(encoder(["Cut  with"]), features[:1], atol=1e-6, rtol=0)
+    # Padding changes nothing but the order of sums.
+    torch.testing.assert_close(encoder(["hold"]), features[2:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder(["Cut  with"]), features[:1], atol=1e-5, rtol=0)
     tokens = encoder.tokenizer(["hold"], return_tensors="pt")
     expected = tiny_clip().get_text_features(**tokens).pooler_output
     torch.testing.assert_close(features[2:], expected, atol=1e-6, rtol=0)
