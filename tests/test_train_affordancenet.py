@@ -231,6 +231,7 @@ def test_every_shipped_recipe_loads(name):
     recipe = load_detector_recipe(name)
     assert recipe.name == name
     assert recipe.about
+    assert recipe.train.select == "last"  # the pictures that are watched are those that are reported
     with pytest.raises(VidaffError, match="pass --model affordancenet"):
         load_recipe(name)
 
