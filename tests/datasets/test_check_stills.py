@@ -70,6 +70,11 @@ def tool(root: Path) -> Path:
     return root / "tools" / "knife_01"
 
 
+def break_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
 UMD_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing depth": (lambda r: (tool(r) / "knife_01_00000002_depth.png").unlink(), "depth.png is missing for 1 of 4"),
     "missing frame": (
@@ -97,6 +102,14 @@ UMD_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "tool not listed": (lambda r: tool(r).rename(r / "tools" / "knife_02"), "1 in tools/ but not listed: knife_02"),
     "no split file": (lambda r: (r / "novel_split.txt").unlink(), "novel_split.txt: cannot be read"),
+    "broken link": (
+        lambda r: break_link(tool(r) / "knife_01_00000002_label.mat"),
+        "knife_01_00000002_label.mat: a link to a file that is not there",
+    ),
+    "broken link in a mug": (
+        lambda r: break_link(r / "tools" / "mug_13" / "mug_13_00000001_label.mat"),
+        "mug_13_00000001_label.mat: a link to a file that is not there",
+    ),
 }  # fmt: skip
 
 
@@ -106,6 +119,19 @@ def test_each_fault_of_umd_is_found(umd: Path, case: str) -> None:
     spoil(umd)
     report = check("umd", umd)
     assert not report.ok and any(message in text for text in faults(report)), faults(report)
+
+
+@pytest.mark.parametrize("missing", [("category_split.txt",), ("category_split.txt", "novel_split.txt")])
+def test_frames_are_looked_through_without_split_files(umd: Path, missing: tuple[str, ...]) -> None:
+    for name in missing:
+        (umd / name).unlink()
+    UMD_FAULTS["wrong ids"][0](umd)
+    report = check("umd", umd)
+    assert report.recordings == {"all": 6} and report.frames == 24
+    found = faults(report)
+    assert len(found) == len(missing) + 1, found
+    assert all(f" {name}: cannot be read" in text for name, text in zip(missing, found, strict=False))
+    assert "labels 0..7 are expected" in found[-1]
 
 
 def test_quick_opens_only_the_ends(umd: Path) -> None:

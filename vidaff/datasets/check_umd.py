@@ -20,6 +20,7 @@ from vidaff.datasets.umd import (
     category,
     find_root,
     frame_path,
+    has_bytes,
     list_frames,
     read_labels,
     read_ranks,
@@ -39,24 +40,45 @@ def parts(root: Path, report: Report, quick: bool) -> list[tuple[Path, str, bool
     try:
         root = find_root(root)
         tools = [folder.name for folder in list_folders(root / "tools")]
-        sides = {name: read_split(root / name) for name in PROTOCOLS.values()}
     except VidaffError as error:
         report.problems.append(Problem("", "", str(error)))
         return []
-    listed = sides[PROTOCOLS["category"]]
+    sides = _splits(root, report)
     for name, split in sides.items():
         _compare_tools(report, name, set(split), set(tools))
-    by_split = {split: [tool for tool in tools if listed.get(tool) == side] for split, side in SIDES.items()}
+    listed = sides.get(PROTOCOLS["category"])
+    if listed is None:
+        report.recordings["all"] = len(tools)
+    else:
+        _count(report, root, {split: [t for t in tools if listed.get(t) == side] for split, side in SIDES.items()})
+    return [(root, tool, quick) for tool in tools]
+
+
+def _splits(root: Path, report: Report) -> dict[str, dict[str, int]]:
+    """The split files that can be read; the others are problems, and the tools are looked through all the same."""
+    found = {}
+    for name in PROTOCOLS.values():
+        try:
+            found[name] = read_split(root / name)
+        except VidaffError as error:
+            report.problems.append(Problem("", name, str(error).removeprefix(f"{root / name}: ")))
+    return found
+
+
+def _count(report: Report, root: Path, by_split: dict[str, list[str]]) -> None:
+    """Tools and frames of each split against the published numbers."""
     report.recordings.update({split: len(found) for split, found in by_split.items()})
     if not (root / "synth.json").is_file():
         compare_counts(report, "tools", report.recordings, TOOLS)
         frames = {split: sum(_pictures(root, tool) for tool in found) for split, found in by_split.items()}
         compare_counts(report, "frames", frames, FRAMES)
-    return [(root, tool, quick) for tool in tools]
 
 
 def _pictures(root: Path, tool: str) -> int:
-    return sum("rgb.jpg" in frame.kinds for frame in list_frames(root, tool))
+    try:
+        return sum("rgb.jpg" in frame.kinds for frame in list_frames(root, tool))
+    except VidaffError:
+        return 0  # check_part says why
 
 
 def _compare_tools(report: Report, file: str, listed: set[str], found: set[str]) -> None:
@@ -68,7 +90,9 @@ def _compare_tools(report: Report, file: str, listed: set[str], found: set[str])
 def check_part(root: Path, tool: str, quick: bool) -> tuple[int, list[Problem]]:
     """Number of frames and problems of one tool."""
     findings = Findings(f"tools/{tool}")
-    frames = list_frames(root, tool)
+    frames = findings.attempt(root / "tools" / tool, lambda: list_frames(root, tool))
+    if frames is None:
+        return 0, findings.problems
     _files(findings, root, frames)
     _numbers(findings, frames)
     for frame in chosen(frames, quick):
@@ -77,7 +101,7 @@ def check_part(root: Path, tool: str, quick: bool) -> tuple[int, list[Problem]]:
 
 
 def _files(findings: Findings, root: Path, frames: list[Frame]) -> None:
-    """Every frame has its four files, and none is empty, as an interrupted download leaves them."""
+    """Every frame has its four files; none is empty, as an interrupted download leaves them, or a link to nothing."""
     if not frames:
         findings.add("", "holds no frames (bowl_01_00000001_rgb.jpg ...)")
     for kind in _KINDS:
@@ -86,8 +110,8 @@ def _files(findings: Findings, root: Path, frames: list[Frame]) -> None:
             findings.add("", f"{kind} is missing for {len(without)} of {len(frames)} frames: {shorten(without)}")
         paths = [frame_path(root, frame, kind) for frame in frames if kind in frame.kinds]
         for path in paths:
-            if not path.stat().st_size:
-                findings.add(path, "empty file")
+            if not has_bytes(path):
+                findings.add(path, "empty file" if path.exists() else "a link to a file that is not there")
 
 
 def _numbers(findings: Findings, frames: list[Frame]) -> None:
@@ -107,7 +131,7 @@ def _check_frame(findings: Findings, root: Path, frame: Frame) -> None:
     arrays: dict[str, np.ndarray] = {}
     for kind, read in _READERS.items():
         path = frame_path(root, frame, kind)
-        if kind in frame.kinds and path.stat().st_size:
+        if kind in frame.kinds and has_bytes(path):
             array = findings.attempt(path, lambda: read(path))  # noqa: B023  (called at once)
             arrays.update({} if array is None else {kind: array})
     if "rgb.jpg" in arrays:

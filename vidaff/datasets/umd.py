@@ -150,6 +150,14 @@ def frame_path(root: Path, frame: Frame, kind: str) -> Path:
     return root / "tools" / frame.tool / f"{frame.name}_{kind}"
 
 
+def has_bytes(path: Path) -> bool:
+    """Whether a file is there and not empty; a link to nothing is neither."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def category(tool: str) -> str:
     """``knife_01`` -> ``knife``."""
     return tool.rpartition("_")[0]
@@ -262,7 +270,7 @@ def refuse_umd_gt(root: Path, tools: list[str]) -> None:
             continue
         for frame in list_frames(root, tool):
             path = frame_path(root, frame, "label.mat")
-            if "label.mat" not in frame.kinds or not path.stat().st_size:
+            if "label.mat" not in frame.kinds or not has_bytes(path):
                 continue
             if (read_labels(path) == 6).any():
                 raise VidaffError(
