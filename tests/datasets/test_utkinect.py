@@ -54,6 +54,14 @@ def test_packed_depth_is_unpacked(tmp_path: Path) -> None:
     assert clip.depth is not None and clip.depth[:, 0, 0].tolist() == [2010, 2014, 2016, 2020]
 
 
+@pytest.mark.parametrize("spoilt", [depth_xml(10, np.zeros((24, 32), np.int64)), "<damaged"])
+def test_a_blank_or_damaged_frame_does_not_hide_that_depth_is_packed(tmp_path: Path, spoilt: str) -> None:
+    tree = write_utkinect(tmp_path, packed=True)
+    (tree / "depth" / "s06_e02" / "depthImg10.xml").write_text(spoilt)
+    clip = UTKinect(tree, "val", fps=None).read(0, slice(1, None))
+    assert clip.depth is not None and clip.depth[:, 0, 0].tolist() == [2014, 2016, 2020]
+
+
 def test_missing_depth_is_zero_or_absent(tree: Path) -> None:
     (tree / "depth" / "s01_e01" / "depthImg14.xml").unlink()
     depth = UTKinect(tree, "train", fps=None).read(0).depth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,9 @@ OFFICIAL_SEQUENCES = tuple(f"s{subject:02d}_e{run:02d}" for subject in range(1, 
 TRAIN_SUBJECTS = ("s01", "s02", "s03", "s04", "s05")
 """Subjects of the half split that train; s06 to s10 validate."""
 PACKED_ABOVE = 10_000
-"""Depth above this in a sequence's first frame is packed: millimetres times 8, plus the index of a person."""
+"""Depth above this in any frame tells that a sequence is packed: millimetres times 8, plus the index of a person."""
+_LOOKED_AT = 9
+"""Depth files of a sequence, from the first to the last, that tell whether it is packed: some frames are blank."""
 
 _SEQUENCE = re.compile(r"s[0-9]{2}_e[0-9]{2}")
 _LINE = re.compile(r"(\w+)\s*:\s*(\S+)\s+(\S+)")
@@ -179,17 +182,27 @@ class UTKinect(ClipDataset):
         if path is None:
             return np.zeros(size, np.uint16)
         if sequence not in self._packed:
-            self._packed[sequence] = is_packed(next(iter(self._depths[sequence].values())))
+            self._packed[sequence] = is_packed(list(self._depths[sequence].values()))
         depth = read_opencv_xml(path) >> (3 if self._packed[sequence] else 0)
         return Window(0, 0, depth.shape[0], depth.shape[1], size).nearest(depth)
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a depth file holds 8 times millimetres (plus a person's index in the lowest three bits).
+def is_packed(paths: Sequence[Path]) -> bool:
+    """Whether the depth files of a sequence hold 8 times millimetres (plus a person's index in the lowest three bits).
 
-    A room's back wall is farther than 1.25 m, and a Kinect sees no farther than 10 m.
+    A room's back wall is farther than 1.25 m, and a Kinect sees no farther than 10 m. One file of several that has such
+    a number decides; blank ones tell nothing, damaged ones neither, which are refused when they are read.
     """
-    return int(read_opencv_xml(path).max()) > PACKED_ABOVE
+    places = np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT)).round().astype(int).tolist()
+    return any(_farthest(paths[place]) > PACKED_ABOVE for place in places)
+
+
+def _farthest(path: Path) -> int:
+    """Largest number of a depth file, 0 when it cannot be read."""
+    try:
+        return int(read_opencv_xml(path).max())
+    except VidaffError:
+        return 0
 
 
 def _info(entry: Interval) -> ClipInfo:
