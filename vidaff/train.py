@@ -36,11 +36,11 @@ from vidaff.training.callbacks import (
     checkpoint_callbacks,
     last_checkpoint,
 )
-from vidaff.training.history import next_sitting, write_history
+from vidaff.training.history import next_sitting
 from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
+from vidaff.training.runs import fit
 from vidaff.training.stills import check_counts, fit_recipe, view_of
-from vidaff.training.workers import plain
 from vidaff.weights import load_torch_file
 
 RUN_ONLY = ("max_minutes", "workers", "cache", "val_every", "val_limit", "epochs")
@@ -148,15 +148,7 @@ def train(
             shutil.rmtree(out / "logs", ignore_errors=True)
     quiet_lightning()
     trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
-    try:
-        trainer.fit(module, datamodule=ClipData(stores[0], stores[1], recipe), ckpt_path=last, weights_only=True)
-    except VidaffError as error:
-        raise plain(error) from error
-    finally:
-        if first:
-            write_history(out)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    fit(trainer, module, ClipData(stores[0], stores[1], recipe), out=out, last=last, first=first)
     return out / "best"
 
 

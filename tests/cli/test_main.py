@@ -70,6 +70,20 @@ def test_ctrl_c_is_not_lost_where_python_loses_it(work: str) -> None:
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+def test_an_error_that_leads_back_to_itself_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = ValueError("no such library"), ImportError("import failed")
+    first.__cause__, second.__cause__ = second, first
+
+    def fail(**options: object) -> None:
+        raise first
+
+    monkeypatch.setattr(vidaff.cli.cli, "main", fail)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(ValueError, match="no such library"):
+        main()
+
+
 def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**options: object) -> None:
         raise ImportError("no such library")

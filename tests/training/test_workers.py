@@ -78,6 +78,16 @@ def test_other_errors_stay_as_they_are() -> None:
     assert plain(error) is error
 
 
+def test_other_errors_are_not_their_own_cause() -> None:
+    def batches():
+        yield 1
+        raise VidaffError("x: no such file")
+
+    with pytest.raises(VidaffError, match="no such file") as caught:
+        list(plainly(batches()))
+    assert caught.value.__cause__ is None
+
+
 def test_batches_come_through_until_the_error() -> None:
     def batches():
         yield 1

@@ -84,9 +84,13 @@ def _unraisable(failure: sys.UnraisableHookArgs) -> None:
 
 def _was_interrupted(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind an error: compiled modules say "initialization failed" when it meets their import."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))  # an error may lead back to itself
         error = error.__cause__ or error.__context__
-    return error is not None
+    return False
 
 
 def main() -> NoReturn:

@@ -42,9 +42,9 @@ from vidaff.training.callbacks import (
     last_checkpoint,
 )
 from vidaff.training.exportable import ExportableModule
-from vidaff.training.history import next_sitting, write_history
+from vidaff.training.history import next_sitting
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
-from vidaff.training.workers import plain
+from vidaff.training.runs import fit
 from vidaff.weights import load_torch_file
 
 LOSSES = {
@@ -233,15 +233,7 @@ def train_affordancenet(
             shutil.rmtree(out / "logs", ignore_errors=True)
     quiet_lightning()
     trainer = _trainer(recipe, out, world=world, device=device, progress=progress)
-    try:
-        trainer.fit(module, datamodule=PictureData(stores[0], stores[1]), ckpt_path=last, weights_only=True)
-    except VidaffError as error:
-        raise plain(error) from error
-    finally:
-        if first:
-            write_history(out)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    fit(trainer, module, PictureData(stores[0], stores[1]), out=out, last=last, first=first)
     return out / "best"
 
 

@@ -41,8 +41,8 @@ from vidaff.training.callbacks import (
     last_checkpoint,
 )
 from vidaff.training.exportable import ExportableModule
-from vidaff.training.history import next_sitting, write_history
-from vidaff.training.workers import plain
+from vidaff.training.history import next_sitting
+from vidaff.training.runs import fit
 from vidaff.weights import load_torch_file
 
 PROTOCOLS = ("half", "loso")
@@ -279,15 +279,7 @@ def _train_one(job: _Job, clips: ActionClips, protocol: str, out: Path, fresh: S
             shutil.rmtree(out / "logs", ignore_errors=True)
     quiet_lightning()
     trainer = _trainer(recipe, out, device=job.device, progress=job.progress)
-    try:
-        trainer.fit(module, datamodule=ActionData(train, val), ckpt_path=last, weights_only=True)
-    except VidaffError as error:
-        raise plain(error) from error
-    finally:
-        if first:
-            write_history(out)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    fit(trainer, module, ActionData(train, val), out=out, last=last, first=first)
     if not first:
         return None
     best = out / "best"

@@ -44,8 +44,8 @@ from vidaff.training.callbacks import (
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
 from vidaff.training.grounding_text import stacked, text_table
-from vidaff.training.history import next_sitting, write_history
-from vidaff.training.workers import plain
+from vidaff.training.history import next_sitting
+from vidaff.training.runs import fit
 from vidaff.weights import load_torch_file
 
 FORMAT = "grounder-recipe"
@@ -340,15 +340,7 @@ class Run:
                 shutil.rmtree(self.out / "logs", ignore_errors=True)
         quiet_lightning()
         trainer = self._trainer(module)
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
-        except VidaffError as error:
-            raise plain(error) from error
-        finally:
-            if self.first:
-                write_history(self.out)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        fit(trainer, module, data, out=self.out, last=last, first=self.first)
         return self.out / "best"
 
     def _trainer(self, module: HeatmapModule) -> L.Trainer:

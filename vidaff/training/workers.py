@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from vidaff.errors import VidaffError
@@ -18,9 +19,19 @@ def plain(error: VidaffError) -> VidaffError:
     return VidaffError(text.strip().rpartition(f"{VidaffError.__name__}: ")[2])
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors of loader processes come out :func:`plain`, all others as they were raised."""
+    try:
+        yield
+    except VidaffError as error:
+        found = plain(error)
+        if found is error:  # raised from itself, it would be its own cause
+            raise
+        raise found from error
+
+
 def plainly(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The batches of a loader, whose errors come out :func:`plain`."""
-    try:
+    with plain_errors():
         yield from batches
-    except VidaffError as error:
-        raise plain(error) from error

@@ -1,0 +1,132 @@
+"""What all trainings have in common: how they begin anew, go on, and end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_train_encoder import write_tree as write_utkinect
+from tests.toy import write_toy_file
+from tests.toy_agd20k import write_toy_tree
+from vidaff.config import load_recipe
+from vidaff.models.baselines.cam import load_cam_recipe
+from vidaff.models.baselines.settings import load_detector_recipe
+from vidaff.models.image.recipe import load_grounder_recipe
+from vidaff.models.video.encoder_settings import load_encoder_recipe
+from vidaff.train import train
+from vidaff.training.affordancenet import DetectorModule, train_affordancenet
+from vidaff.training.cam import CamModule, train_cam
+from vidaff.training.encoder import EncoderModule, train_encoder
+from vidaff.training.exportable import ExportableModule
+from vidaff.training.grounder import GrounderModule, train_grounder
+from vidaff.training.history import read_history
+from vidaff.training.module import VideoModule
+
+CPU = {"device": "cpu", "progress": False}
+VIT = ["model.dim=32", "model.clip.width=32", "model.clip.layers=2", "model.clip.patch=16", "model.clip.grid=4"]
+PICTURES = ["input.size=64", "train.batch_size=12", "train.micro_batch=12", "train.warmup_steps=0"]
+GROUNDER = [*VIT, *PICTURES, "model.fuser.grid=4", "model.exo_hidden=16"]
+Train = Callable[..., Path]
+
+
+def video(data: Path, out: Path, *changes: str, **options: object) -> Path:
+    own = ["train.pretrain_epochs=0", "train.clip_length=4", "train.drop_first=1", "input.size=32"]
+    recipe = load_recipe("tiny", [*own, "train.batch_size=4", "train.precision=fp32", "train.epochs=2", *changes])
+    return train(recipe, data, out, **CPU, **options)  # type: ignore[arg-type]
+
+
+def detector(data: Path, out: Path, *changes: str, **options: object) -> Path:
+    own = ["model.mask_channels=16", "model.box_channels=32", "model.rois=8", "train.batch_size=4"]
+    own += ["model.proposals_train=20", "model.proposals_test=10", "train.warmup_steps=0", "train.epochs=2"]
+    recipe = load_detector_recipe("affordancenet-tiny", [*own, *changes])
+    return train_affordancenet(recipe, data, out, **CPU, **options)  # type: ignore[arg-type]
+
+
+def encoder(data: Path, out: Path, *changes: str, **options: object) -> Path:
+    own = ["input.size=32", "train.batch_size=3", "train.warmup_steps=5", "train.clip_length=4", "model.hidden=32"]
+    recipe = load_encoder_recipe("encoder-small", [*own, "train.epochs=2", *changes])
+    return train_encoder(recipe, data, out, **CPU, **options)  # type: ignore[arg-type]
+
+
+def grounder(data: Path, out: Path, *changes: str, **options: object) -> Path:
+    recipe = load_grounder_recipe("grounder-small", [*GROUNDER, "train.epochs=2", *changes])
+    return train_grounder(recipe, data, out, **CPU, **options)  # type: ignore[arg-type]
+
+
+def cam(data: Path, out: Path, *changes: str, **options: object) -> Path:
+    recipe = load_cam_recipe("cam", [*VIT, *PICTURES, "train.epochs=2", *changes])
+    return train_cam(recipe, data, out, **CPU, **options)  # type: ignore[arg-type]
+
+
+TRAININGS: dict[str, tuple[Train, type[ExportableModule], Callable[[Path], Path]]] = {
+    "video": (video, VideoModule, lambda folder: write_toy_file(folder / "toy.h5")),
+    "affordancenet": (detector, DetectorModule, lambda folder: write_toy_file(folder / "toy.h5")),
+    "encoder": (encoder, EncoderModule, lambda folder: write_utkinect(folder / "utkinect")),
+    "grounder": (grounder, GrounderModule, lambda folder: write_toy_tree(folder / "agd20k")),
+    "cam": (cam, CamModule, lambda folder: write_toy_tree(folder / "agd20k")),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Data by the name of the training."""
+    return {name: write(tmp_path_factory.mktemp(name)) for name, (_, _, write) in TRAININGS.items()}
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[ExportableModule], int], None]]:
+    """Press Ctrl-C within an epoch, counted from 0, of a kind of training."""
+    # Tests that run in the background of a shell begin with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def press(module: type[ExportableModule], epoch: int) -> None:
+        real = module.training_step
+
+        def step(self: ExportableModule, batch: object, batch_idx: int) -> object:
+            if self.current_epoch == epoch:
+                signal.raise_signal(signal.SIGINT)
+            return real(self, batch, batch_idx)
+
+        monkeypatch.setattr(module, "training_step", step)
+
+    yield press
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_ctrl_c_is_told_and_the_run_goes_on(name, places, tmp_path, ctrl_c, monkeypatch):
+    run, module, _ = TRAININGS[name]
+    ctrl_c(module, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(places[name], tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert [row["epoch"] for row in read_history(tmp_path / "run")] == ["0"]
+    monkeypatch.undo()
+    run(places[name], tmp_path / "run", resume=True)
+    assert [row["epoch"] for row in read_history(tmp_path / "run")] == ["0", "1"]
+
+
+@pytest.mark.parametrize(("sent", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
+def test_the_command_line_ends_at_a_signal_with_its_code(sent, code, said, places, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["train", "--dataset", "agd20k", "--data", places["cam"], "--model", "cam", "--device", "cpu"]
+    arguments += ["--quiet", "--out", out]
+    arguments += [word for change in [*VIT, *PICTURES, "train.epochs=10000"] for word in ("--set", change)]
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import vidaff.cli as c; c.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 100
+    while not (out / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (code, said)
