@@ -21,6 +21,7 @@ from vidaff.datasets.prepared import PreparedClips
 from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
 from vidaff.evaluate import EvalResult, evaluate
+from vidaff.metrics import weighted_f_measure
 from vidaff.models.video import VideoOutput, build_video_model
 from vidaff.models.video.inputs import IMAGENET_MEAN, IMAGENET_STD
 from vidaff.weights import Checkpoint, save_checkpoint
@@ -153,14 +154,43 @@ def test_all_files_are_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     report = (tmp_path / "out" / "results.md").read_text()
     assert "ICASSP 2020" in report
-    assert "| paper: AffordanceNet, static image | 0.56 | 0.62 | 0.62 |" in report
+    assert "| paper: AffordanceNet, static image | 0.56 | 0.62 | 0.62 | - | - | - |" in report
+    assert "| Margolin F, b2=1 | Margolin F, b2=0.3 |" in report
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
-    assert len(rows) == 5 + 3 * 9
+    assert len(rows) == 6 + 4 * 9
     assert float(rows[0]["value"]) == pytest.approx(result.overall["mean_iou"], abs=1e-6)
     assert json.loads((tmp_path / "out" / "results.json").read_text())["mode"] == "video"
     with pytest.raises(VidaffError, match="already holds files"):
         evaluate(saved, data, out=tmp_path / "out", progress=False)
     evaluate(saved, data, out=tmp_path / "out", overwrite=True, limit=2, progress=False)
+
+
+def test_margolins_f_is_given_for_both_betas() -> None:
+    """The oracle finds the left half of what is true, and nothing else: beta squared 0.3 minds that less."""
+    (clip,) = grey_clips(1).clips
+    assert clip.mask is not None
+    seen = clip.mask == clip.action
+    truth = seen | np.roll(seen, int(seen.any(axis=0).sum()), axis=1)
+    half = replace(clip, mask=np.where(truth, clip.action, 9).astype(np.uint8))
+    result = evaluate(checkpoint(Oracle()), Clips([half]), progress=False)
+    for name, beta2 in (("margolin", 1.0), ("margolin_03", 0.3)):
+        expected = weighted_f_measure(seen, truth, beta2=beta2)
+        assert result.to_dict()["overall"][f"mean_{name}"] == pytest.approx(expected)
+        assert result.per_class[name][AFFORDANCES[clip.action]] == pytest.approx(expected)
+    assert result.overall["mean_margolin_03"] > result.overall["mean_margolin"] + 0.05
+
+
+def test_results_from_before_beta_squared_03_still_stand_beside(tmp_path: Path) -> None:
+    data = write_toy_file(tmp_path / "toy.h5", train=1, val=2)
+    evaluate(checkpoint(), data, out=tmp_path / "old", progress=False)
+    path = tmp_path / "old" / "results.json"
+    old = json.loads(path.read_text())
+    for block in ("overall", "intervals"):
+        del old[block]["mean_margolin_03"]
+    path.write_text(json.dumps(old))
+    evaluate(checkpoint(), data, out=tmp_path / "new", beside=[tmp_path / "old"], progress=False)
+    row = next(line for line in (tmp_path / "new" / "results.md").read_text().splitlines() if "(loaded model)" in line)
+    assert row.split(" | ")[5] == "n/a"
 
 
 def test_command_line(tmp_path: Path) -> None:

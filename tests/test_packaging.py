@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import vidaff
 from vidaff.config import OTHER_MODELS, VIDEO, load_recipe, recipe_names
@@ -50,6 +51,13 @@ def test_every_direct_dependency_has_a_tested_version() -> None:
 
 def test_metadata_has_no_pins() -> None:
     assert not [text for text in PROJECT["project"]["dependencies"] if "==" in text.partition(";")[0]]
+
+
+def test_opencv_is_new_enough_to_decode_to_rgb() -> None:
+    """``vidaff.io`` asks for ``IMREAD_COLOR_RGB``, which came after 4.10 (pull request 25809 of OpenCV, July 2024)."""
+    asked = next(Requirement(text) for text in PROJECT["project"]["dependencies"] if "opencv" in text)
+    assert "4.10.0.84" not in asked.specifier and "4.11.0.86" in asked.specifier
+    assert next(line for line in CONSTRAINTS if line.startswith(asked.name)).partition("==")[2] in asked.specifier
 
 
 def test_the_installed_distribution_agrees_with_the_package() -> None:

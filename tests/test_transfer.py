@@ -24,6 +24,7 @@ from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.datasets.taxonomy import AFFORDANCES, BACKGROUND, CLASSES, DISPLAY_COLOURS, IGNORE
 from vidaff.errors import VidaffError
 from vidaff.io import read_image, read_json, read_label_image
+from vidaff.metrics import weighted_f_measure
 from vidaff.models.video import build_video_model
 from vidaff.models.video.inputs import IMAGENET_MEAN, IMAGENET_STD
 from vidaff.predict import VideoSegmenter
@@ -334,12 +335,26 @@ def test_numbers_of_examples_worked_out_by_hand(file: Path) -> None:
     assert result.counts["grasp"] == 2 and result.counts["contain"] == 1 and result.counts["pound"] == 0
     assert result.scores["argmax"]["margolin"]["cut"] == pytest.approx(1)
     assert result.scores["argmax"]["margolin"]["grasp"] == pytest.approx(1 / 2)
+    assert result.scores["argmax"]["margolin_03"]["cut"] == pytest.approx(1)
     judged = 3 * 40 * 40
     assert result.prevalence["wrap-grasp"] == pytest.approx(192 / judged)
     assert result.table[0].sum() == judged
     assert result.table[0, GRASP_T, PUSH] == 64 and result.table[0, UMD.background, PUSH] == 64
     assert [each["mean_iou_argmax"] for each in result.pictures] == pytest.approx([2 / 4, 1, 0])
     assert [each["name"] for each in result.pictures] == sorted(EXAMPLES)
+
+
+def test_margolins_f_is_given_for_both_betas() -> None:
+    """Half of the truth is found, and nothing else: precision 1 weighs more at beta squared 0.3."""
+    truth = labels_of(UMD.background, (0, CUT_T), (1, CUT_T))
+    predicted = labels_of(BACKGROUND, (0, CUT))
+    judge = Judge(load_mapping("umd"))
+    found = judge.summarise([judge.outcome(read_labels(one_hot(predicted), 0.5), truth)])
+    for name, beta2 in (("margolin", 1.0), ("margolin_03", 0.3)):
+        expected = weighted_f_measure(predicted == CUT, truth == CUT_T, beta2=beta2)
+        assert found[name][0, :, CUT_T] == pytest.approx([expected, expected])
+        assert found[f"mean_{name}"][0] == pytest.approx([expected, expected])
+    assert found["margolin_03"][0, 0, CUT_T] > found["margolin"][0, 0, CUT_T] + 0.05
 
 
 def test_classes_without_counterpart_can_be_left_out(file: Path) -> None:
@@ -480,12 +495,14 @@ def test_everything_is_written(file: Path, tmp_path: Path) -> None:
     assert found["sources"]["wrap-grasp"] == ["lift", "squeeze"] and found["predicted_classes"][-1] == "background"
     with open(tmp_path / "out" / "results.csv", newline="") as text:
         rows = {(row["reading"], row["class"], row["metric"]): row for row in csv.DictReader(text)}
-    assert len(rows) == 2 * 3 * 8
+    assert len(rows) == 2 * 4 * 8
     assert float(rows["argmax", "mean", "f1"]["value"]) == pytest.approx(result.scores["argmax"]["mean_f1"])
     assert rows["argmax", "contain", "iou"]["value"] == ""
     text_page = (tmp_path / "out" / "results.md").read_text()
     assert "| wrap-grasp | lift + squeeze | 1 | 0.500" in text_page
-    assert "| contain | no counterpart | 1 | - | - | - | - |" in text_page
+    assert "| contain | no counterpart | 1 | - | - | - | - | - |" in text_page
+    assert "| Margolin F, b2=1 | Margolin F, b2=0.3 |" in text_page
+    assert found["scores"]["argmax"]["mean_margolin_03"] == result.scores["argmax"]["mean_margolin_03"]
     assert "stored at 48x40" in text_page and "is wrong, as on the background" in text_page
 
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 MODES = ("video", "static")
 GALLERY = 6
 """Clips kept for the pictures of the best and of the worst."""
+_LATER = {"mean_margolin_03"}
+"""Overall scores that results.json of clips did not always hold."""
 WAITING = 64
 """Clips that may wait for others of their shape: sets of web pictures have a shape for almost every picture."""
 
@@ -249,7 +251,10 @@ def _runner(
 
 
 def read_results(folder: str | Path, *, dataset: str, split: str) -> dict[str, Any]:
-    """What an earlier evaluation of ``split`` wrote into ``folder``; raise :class:`VidaffError` if it is of another."""
+    """What an earlier evaluation of ``split`` wrote into ``folder``; raise :class:`VidaffError` if it is of another.
+
+    Scores that evaluations did not always have are None, as not defined, where they are missing.
+    """
     from vidaff.io import read_json
 
     path = Path(folder) / "results.json"
@@ -260,6 +265,8 @@ def read_results(folder: str | Path, *, dataset: str, split: str) -> dict[str, A
     if (found["dataset"], found["split"]) != (dataset, split):
         raise VidaffError(f"{path}: of {found['dataset']}, split {found['split']!r}; cannot stand beside another split")
     protocol = protocol_of(dataset)
+    for name in _LATER & protocol.overall.keys() - found["overall"].keys():
+        found["overall"][name], found["intervals"][name] = None, [None, None]
     names = [*protocol.overall, *(name for name in ("mean_ranked",) if name in found["overall"])]
     good = all(_is_score(found["overall"].get(name), found["intervals"].get(name)) for name in names)
     if good and protocol.stills:
@@ -471,9 +478,9 @@ def clip_outcome(clip: ClipPrediction, protocol: Protocol = CLIPS) -> ClipOutcom
         both = weighted_precision_recall(labels == index, clip.truth == index)
         for beta2, values in scores.items():
             values[index] = f_beta(*both, beta2=beta2)
-    extra: dict[str, np.ndarray] = {}
+    extra = {"margolin_03": scores[0.3]}
     if protocol.stills:
-        extra = {"margolin_03": scores[0.3], "margolin_legacy": carry_forward(scores[1.0][None])[0]}
+        extra["margolin_legacy"] = carry_forward(scores[1.0][None])[0]
     if protocol.ranked and clip.ranks is not None:
         extra["ranked"] = np.array([ranked_f_measure(labels == i, clip.ranks[..., i]) for i in range(count)])
     known = clip.action >= 0 and clip.predicted_action >= 0

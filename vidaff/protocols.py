@@ -13,11 +13,18 @@ OVERALL_METRICS: Final = {
     "mean_iou": "IoU",
     "mean_f1": "F",
     "f_w": "F_w",
-    "mean_margolin": "Margolin F",
+    "mean_margolin": "Margolin F, b2=1",
+    "mean_margolin_03": "Margolin F, b2=0.3",
     "action_accuracy": "action accuracy",
 }
 """Overall metrics of clips in the order of the tables: key -> heading."""
-CLASS_METRICS: Final = {"iou": "IoU", "f1": "F", "margolin": "Margolin F"}
+CLASS_METRICS: Final = {
+    "iou": "IoU",
+    "f1": "F",
+    "margolin": "Margolin F, b2=1",
+    "margolin_03": "Margolin F, b2=0.3",
+}
+"""b2: beta squared. Margolin's F is no F_w, the paper's class-weighted overall F."""
 STILL_METRICS: Final = {
     "iou": "IoU",
     "f1": "F",

@@ -64,7 +64,8 @@ def overall_rows(result: EvalResult) -> list[list[str]]:
     rows = [[f"**{_our_name(result)}**", *ours]]
     rows += [_row_of_earlier(other, result) for other in result.beside]
     for name, row in published_overall(result.dataset).items():
-        rows.append([f"paper: {name}", *(_number(row.get(key), 2) for key in ("iou", "f", "f_w")), "-", "-"])
+        known = {"mean_iou": row.get("iou"), "mean_f1": row.get("f"), "f_w": row.get("f_w")}
+        rows.append([f"paper: {name}", *(_number(known.get(metric), 2) for metric in result.protocol.overall)])
     return rows
 
 

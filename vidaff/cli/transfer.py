@@ -73,7 +73,7 @@ def command(out: Path, **options: Any) -> None:
     \b
     Written to OUT:
       grid-1.png ...   picture, prediction above the confidence, truth
-      results.md, .csv, .json   IoU, F and Margolin F of mapped classes, with 95 % intervals
+      results.md, .csv, .json   IoU, F and Margolin F (b2=1 and 0.3) of mapped classes, with 95 % intervals
       labels/          with --save-labels
     """
     from vidaff.transfer.job import TransferSettings, transfer

@@ -15,8 +15,9 @@ of the set is judged by itself, against all other pixels:
 * classes without counterpart get no number, and predictions that mean nothing in the set cost nothing by themselves;
 * pixels that the set does not judge (255) are left out.
 
-IoU and F add pixels over all pictures before they divide. Margolin's F is that of the pixel sets (0 or 1, not of
-probabilities), averaged over the pictures whose truth has the class. Means are over mapped classes that occur.
+IoU and F add pixels over all pictures before they divide. Margolin's F, for beta squared (b2) 1 and 0.3, is that of the
+pixel sets (0 or 1, not of probabilities), averaged over the pictures whose truth has the class. Means are over mapped
+classes that occur.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidaff.datasets.taxonomy import BACKGROUND, CLASSES, IGNORE
-from vidaff.metrics import weighted_f_measure
+from vidaff.metrics import f_beta, weighted_precision_recall
 from vidaff.metrics.averages import ratio, weighted_mean
 from vidaff.transfer.mapping import ClassMapping
 
 READINGS = ("argmax", "confident")
-METRICS = {"iou": "IoU", "f1": "F", "margolin": "Margolin F"}
+BETAS = {"margolin": 1.0, "margolin_03": 0.3}
+"""Margolin's F and its beta squared."""
+METRICS = {"iou": "IoU", "f1": "F", **{name: f"Margolin F, b2={beta2:g}" for name, beta2 in BETAS.items()}}
 """Metric -> heading."""
 RESAMPLES, LEVEL, BLOCK = 1000, 0.95, 50
 """Of the bootstrap; ``BLOCK`` resamplings are computed at a time, to bound the memory for large sets."""
@@ -64,7 +67,8 @@ class PictureOutcome:
     """What one picture contributes: the unit that the bootstrap draws.
 
     ``tables`` (2, K + 1, 10) int64: pixels by reading, true class of the set and predicted class of SOR3D-AFF, both
-    with the background last; ``margolin`` (2, K): NaN for classes that are not mapped or not in the truth.
+    with the background last; ``margolin`` (2, 2, K), the first axis that of :data:`BETAS`: NaN for classes
+    that are not mapped or not in the truth.
     """
 
     tables: np.ndarray
@@ -89,11 +93,12 @@ class Judge:
         tables = np.stack([self._count(reading, truth) for reading in readings])
         unjudged = truth == IGNORE
         unjudged |= ~self._judged_rows()[np.minimum(truth, self._classes - 1)]
-        margolin = np.full((len(READINGS), len(self.mapped)), np.nan)
+        margolin = np.full((len(BETAS), len(READINGS), len(self.mapped)), np.nan)
         for index in np.flatnonzero(self.mapped & tables[0, :-1].any(axis=1)):
             for row, reading in enumerate(readings):
                 found = self._meant[reading, index] & ~unjudged
-                margolin[row, index] = weighted_f_measure(found, truth == index)
+                both = weighted_precision_recall(found, truth == index)
+                margolin[:, row, index] = [f_beta(*both, beta2=beta2) for beta2 in BETAS.values()]
         return PictureOutcome(tables, margolin)
 
     def _count(self, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -106,7 +111,8 @@ class Judge:
         """Metrics of a set of pictures, or of N resamplings of it.
 
         ``draws`` (N, pictures): how often each resampling holds each picture; None = the set itself. Returns ``iou``,
-        ``f1``, ``margolin`` (N, 2, K) by reading and class, and ``mean_iou`` ... (N, 2); NaN where nothing is known.
+        ``f1``, ``margolin``, ``margolin_03`` (N, 2, K) by reading and class, and ``mean_iou`` ... (N, 2); NaN where
+        nothing is known.
         """
         draws = np.ones((1, len(outcomes))) if draws is None else np.asarray(draws, np.float64)
         tables = np.stack([outcome.tables for outcome in outcomes]).astype(np.float64)
@@ -118,7 +124,7 @@ class Judge:
         scores = {
             "iou": ratio(hits, truth + predicted - hits, known),
             "f1": ratio(2 * hits, truth + predicted, known),
-            "margolin": self._mean_margolin(outcomes, draws),
+            **dict(zip(BETAS, self._mean_margolin(outcomes, draws), strict=True)),
         }
         equal = np.ones(len(self.mapped))
         means = {f"mean_{name}": weighted_mean(values, ~np.isnan(values), equal) for name, values in scores.items()}
@@ -138,12 +144,13 @@ class Judge:
         return np.append(self.mapped | (not self.ignore_unmapped), True)
 
     def _mean_margolin(self, outcomes: Sequence[PictureOutcome], draws: np.ndarray) -> np.ndarray:
+        """Mean over the pictures of each draw: (2, N, 2, K), the first axis that of :data:`BETAS`."""
         values = np.stack([outcome.margolin for outcome in outcomes])
         flat = values.reshape(len(outcomes), -1)
         known = ~np.isnan(flat)
         weight = draws @ known
         mean = ratio(draws @ np.where(known, flat, 0), weight, weight > 0)
-        return mean.reshape(-1, *values.shape[1:])
+        return np.moveaxis(mean.reshape(-1, *values.shape[1:]), 1, 0)
 
     def intervals(self, outcomes: Sequence[PictureOutcome], *, seed: int = 0) -> dict[str, np.ndarray]:
         """95 % percentile bootstrap over pictures: metric -> (2 ends, 2 readings[, K]).

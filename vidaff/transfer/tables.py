@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 DEFINITIONS = (
     "Each class is judged by itself against all other pixels. Argmax: a pixel is of its most probable class of "
     "SOR3D-AFF, background included. Confident: the same where that class is more probable than the threshold, else "
-    "background. IoU, F: pixels are added over all pictures, then divided. Margolin F (beta squared 1): mean over the "
-    "pictures whose truth has the class. Mean: over mapped classes that occur. Marked everywhere: the IoU of "
+    "background. IoU, F: pixels are added over all pictures, then divided. Margolin F (b2: beta squared): mean over "
+    "the pictures whose truth has the class. Mean: over mapped classes that occur. Marked everywhere: the IoU of "
     "marking every pixel as the class. In brackets: 95 % bootstrap over pictures; n/a: not defined."
 )
 UNMAPPED = {
