@@ -516,12 +516,40 @@ def test_old_results_are_replaced_only_when_asked(file: Path, tmp_path: Path) ->
     assert not list(out.glob("grid-*")) and not list(out.glob("labels/*")) and (out / "mine.txt").is_file()
 
 
-def test_ctrl_c_leaves_whole_files_only(file: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_nothing(file: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(file, tmp_path / "out", checkpoint=toy(ColourModel(fail_at=3)), labels=True, batch_size=1)
-    left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert [path.name for path in left] == ["cup_1.png", "knife_1.png"]
-    assert all(read_label_image(path).shape == (40, 40) for path in left)
+    assert list((tmp_path / "out").iterdir()) == []
+    run(file, tmp_path / "out")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("case", ["Ctrl-C", "disk full", "killed before"])
+def test_old_results_stay_until_the_new_ones_are_ready(
+    case: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(file, out, labels=True)
+    before = contents(out)
+    if case == "killed before":
+        (out / ".unfinished").mkdir()
+        (out / ".unfinished" / "grid-9.png").write_bytes(b"half")
+        run(file, out, overwrite=True, labels=True)
+        assert contents(out).keys() == before.keys()
+        return
+    if case == "disk full":
+
+        def full(*_: object) -> None:
+            raise VidaffError("cannot write: No space left on device")
+
+        monkeypatch.setattr("vidaff.transfer.job.write_tables", full)
+    with pytest.raises((KeyboardInterrupt, VidaffError)):
+        model = ColourModel(fail_at=3 if case == "Ctrl-C" else None)
+        run(file, out, overwrite=True, labels=True, checkpoint=toy(model), batch_size=1)
+    assert contents(out) == before
 
 
 # -- depth -------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,27 +131,45 @@ def transfer(settings: TransferSettings, *, progress: bool = True) -> TransferRe
     Source: Thermos et al., ICASSP 2020, section 4.3: pictures only; the numbers are ours.
     """
     job = _Job(settings)
-    folder = None
-    if settings.out is not None:
-        folder = prepare_output_dir(settings.out, overwrite=settings.overwrite)
-        clear_outputs(folder)
-    started = time.perf_counter()
-    job.run(folder, progress=progress)
-    result = job.result(time.perf_counter() - started)
-    if folder is not None:
-        heading = f"{result.checkpoint} on {result.dataset}, {settings.view} view"
-        sheets = pages(job.shown, job.mapping, title=heading, threshold=settings.confidence)
-        for number, sheet in enumerate(sheets, start=1):
-            write_image(folder / f"grid-{number}.png", sheet)
-        write_tables(result, folder)
+    if settings.out is None:
+        return job.complete(None, progress=progress)
+    folder = prepare_output_dir(settings.out, overwrite=settings.overwrite)
+    with _unfinished(folder) as new:
+        result = job.complete(new, progress=progress)
+        _publish(new, folder)
     return result
 
 
-def clear_outputs(folder: Path) -> None:
-    """Remove what an earlier transfer left in ``folder``; files of other names stay."""
-    for pattern in ("results.md", "results.json", "results.csv", "grid-*.png", "labels/*.png"):
-        for path in folder.glob(pattern):
-            path.unlink()
+_OUTPUTS = ("results.md", "results.json", "results.csv", "grid-*.png", "labels/*.png")
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A folder within ``folder`` for files until all are ready; it goes in the end, whatever happens."""
+    new = folder / ".unfinished"
+    shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+    try:
+        new.mkdir()
+    except OSError as error:
+        raise VidaffError(f"cannot write into {folder}: {error.strerror or error}") from error
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _publish(new: Path, folder: Path) -> None:
+    """Put the finished files into ``folder``, and remove what an earlier transfer left; files of other names stay."""
+    ready = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
+    old = {path.relative_to(folder) for pattern in _OUTPUTS for path in folder.glob(pattern)}
+    try:
+        for name in ready:
+            (folder / name).parent.mkdir(exist_ok=True)
+            os.replace(new / name, folder / name)
+        for name in old.difference(ready):
+            (folder / name).unlink()
+    except OSError as error:
+        raise VidaffError(f"cannot replace the results in {folder}: {error.strerror or error}") from error
 
 
 class _Job:
@@ -172,8 +193,21 @@ class _Job:
         self.shown: list[Shown] = []
         self._without_depth = self._small = 0
 
+    def complete(self, folder: Path | None, *, progress: bool) -> TransferResult:
+        """Look at the pictures, judge them, and write all files into ``folder``, if any."""
+        started = time.perf_counter()
+        self.run(folder, progress=progress)
+        result = self.result(time.perf_counter() - started)
+        if folder is not None:
+            heading = f"{result.checkpoint} on {result.dataset}, {self.settings.view} view"
+            sheets = pages(self.shown, self.mapping, title=heading, threshold=self.settings.confidence)
+            for number, sheet in enumerate(sheets, start=1):
+                write_image(folder / f"grid-{number}.png", sheet)
+            write_tables(result, folder)
+        return result
+
     def run(self, folder: Path | None, *, progress: bool) -> None:
-        """Look at all chosen pictures."""
+        """Look at all chosen pictures; label pictures go into ``folder``, if any."""
         from vidaff.progress import progress_bar
 
         with progress_bar(shown=progress) as bar:
