@@ -140,7 +140,7 @@ def train(
     stores = [ClipStore(s, clip_length=settings.clip_length, cache=settings.cache) for s in (train_set, val_set)]
     for store in stores:
         store.fill(progress=progress)
-    module = _build_module(recipe, stores[0], dataset, data, start)
+    module = _build_module(recipe, stores[0], dataset, data, start, progress=progress)
     if first:
         write_text(out / "recipe.yaml", dump_recipe(recipe))
         if not resume:
@@ -202,12 +202,13 @@ def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
         raise VidaffError("model.depth=true needs depth, which this data has not; set model.depth=false")
 
 
-def _build_module(recipe: Recipe, store: ClipStore, dataset: str, data: str | Path, start: Start) -> VideoModule:
+def _build_module(
+    recipe: Recipe, store: ClipStore, dataset: str, data: str | Path, start: Start, *, progress: bool
+) -> VideoModule:
     settings = recipe.train
     weights, prior = None, None
     if settings.prior_bias or settings.balance_classes or settings.background_weight != 1:
-        masks = [m for m in (store.dataset.read_static(i).mask for i in range(len(store))) if m is not None]
-        frequencies = class_frequencies(masks, recipe.model.num_classes)
+        frequencies = class_frequencies(store.masks(progress=progress), recipe.model.num_classes)
         weights = class_weights(frequencies, background=settings.background_weight, balance=settings.balance_classes)
         prior = torch.from_numpy(frequencies.astype(np.float32)) if settings.prior_bias else None
     data_settings = getattr(store.dataset, "settings", {})

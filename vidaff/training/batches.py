@@ -54,6 +54,16 @@ class ClipStore(Dataset[Batch]):
                 for index in bar.track(range(len(self)), description="reading clips"):
                     self._clip(index)
 
+    def masks(self, *, progress: bool = True) -> Iterator[np.ndarray]:
+        """Labels (H, W) of the clips that have one, each read when its turn comes, with a progress bar."""
+        from vidaff.progress import progress_bar
+
+        with progress_bar(shown=progress) as bar:
+            for index in bar.track(range(len(self)), description="counting classes"):
+                mask = (self._clip(index) if self.cached else self.dataset.read_static(index)).mask
+                if mask is not None:
+                    yield mask
+
     def _clip(self, index: int) -> Clip:
         if self._cache is None:
             return self.dataset.read(index, slice(-self.clip_length, None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -87,8 +89,11 @@ def class_weights(frequencies: np.ndarray, *, background: float, balance: float)
     return torch.tensor([*weights, background], dtype=torch.float32)
 
 
-def class_frequencies(masks: list[np.ndarray], num_classes: int) -> np.ndarray:
-    """Share of pixels per class id over label maps, ignored pixels left out; (num_classes,) float64."""
+def class_frequencies(masks: Iterable[np.ndarray], num_classes: int) -> np.ndarray:
+    """Share of pixels per class id over label maps, ignored pixels left out; (num_classes,) float64.
+
+    One label map is held at a time.
+    """
     counts = np.zeros(num_classes)
     for mask in masks:
         counts += np.bincount(mask[mask != IGNORE].ravel(), minlength=num_classes)[:num_classes]
