@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ from vidaff.training.callbacks import (
 from vidaff.training.history import next_sitting
 from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
-from vidaff.training.runs import fit
+from vidaff.training.runs import clear_run, fit
 from vidaff.training.stills import check_counts, fit_recipe, view_of
 from vidaff.weights import load_torch_file
 
@@ -113,7 +112,7 @@ def train(
         dataset: name in :data:`vidaff.datasets.DATASETS`.
         init: weights that the encoders begin with, see :func:`vidaff.models.video.initial.start_of_run`.
         resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
-        overwrite: use ``out`` although it holds files.
+        overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a progress bar.
         say: called with one line for people about each encoder that begins with given weights.
@@ -142,10 +141,9 @@ def train(
         store.fill(progress=progress)
     module = _build_module(recipe, stores[0], dataset, data, start, progress=progress)
     if first:
-        write_text(out / "recipe.yaml", dump_recipe(recipe))
         if not resume:
-            # Epochs of a run that is overwritten must not turn up in the new one's table.
-            shutil.rmtree(out / "logs", ignore_errors=True)
+            clear_run(out, more=["pictures/epoch_*.png"])
+        write_text(out / "recipe.yaml", dump_recipe(recipe))
     quiet_lightning()
     trainer = _trainer(recipe, out, stores[1], world=world, device=device, progress=progress)
     fit(trainer, module, ClipData(stores[0], stores[1], recipe), out=out, last=last, first=first)

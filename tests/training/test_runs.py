@@ -15,6 +15,7 @@ from tests.test_train_encoder import write_tree as write_utkinect
 from tests.toy import write_toy_file
 from tests.toy_agd20k import write_toy_tree
 from vidaff.config import load_recipe
+from vidaff.errors import VidaffError
 from vidaff.models.baselines.cam import load_cam_recipe
 from vidaff.models.baselines.settings import load_detector_recipe
 from vidaff.models.image.recipe import load_grounder_recipe
@@ -111,6 +112,41 @@ def test_ctrl_c_is_told_and_the_run_goes_on(name, places, tmp_path, ctrl_c, monk
     monkeypatch.undo()
     run(places[name], tmp_path / "run", resume=True)
     assert [row["epoch"] for row in read_history(tmp_path / "run")] == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_run_that_overwrites_is_not_resumed_from_the_old_one(name, places, tmp_path, ctrl_c, monkeypatch):
+    run, module, _ = TRAININGS[name]
+    out = tmp_path / "run"
+    run(places[name], out)
+    (out / "notes.txt").write_text("mine")
+    old = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(VidaffError, match="do not fill one batch"):
+        run(places[name], out, "train.batch_size=1000", "train.micro_batch=null" if name in "grounder cam" else
+            "train.lr=0.001", overwrite=True)  # fmt: skip
+    assert {path.relative_to(out) for path in out.rglob("*") if path.is_file()} == old
+    ctrl_c(module, 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(places[name], out, overwrite=True)
+    left = {path.name for path in out.iterdir()}
+    assert left <= {"logs", "recipe.yaml", "notes.txt", "text.safetensors", "pictures"}, left
+    assert not list(out.glob("pictures/*"))
+    monkeypatch.undo()
+    ctrl_c(module, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(places[name], out, resume=True)
+    assert [row["epoch"] for row in read_history(out)] == ["0"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_no_fold_of_an_overwritten_run_passes_for_a_new_one(places, tmp_path, ctrl_c):
+    out, changes = tmp_path / "run", ["train.epochs=1", "train.batch_size=12"]
+    encoder(places["encoder"], out, *changes, protocol="loso")
+    assert len(list(out.glob("*/checkpoints/last.ckpt"))) == 5
+    ctrl_c(EncoderModule, 0)
+    with pytest.raises(KeyboardInterrupt):
+        encoder(places["encoder"], out, *changes, protocol="loso", overwrite=True)
+    assert not list(out.glob("*/checkpoints/last.ckpt")) and not list(out.rglob("results.json"))
 
 
 @pytest.mark.parametrize(("sent", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,8 +59,8 @@ PLACE: Final = "{trainset}"
 """What stands for the training set's folder in names of files of boxes and masks."""
 NETWORK: Final = "refine"
 """Folder of the refinement network's training within the label folder."""
-TRAINING: Final = ("state.json", "checkpoints", "best", "last", "logs", "metrics.csv", "recipe.yaml")
-"""What is in it. The first goes first when a training is begun anew: without it the rest counts for nothing."""
+STATE: Final = "state.json"
+"""What is trained there. It goes first when a training begins anew: without it the rest counts for nothing."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +193,7 @@ class Labelling:
     def _refine_train(self) -> None:
         from vidaff.labels.pictures import LabelledPictures, OwnLabels
         from vidaff.labels.refine_train import train_refinement
+        from vidaff.training.runs import clear_run
 
         folder, text = self.out / NETWORK, self._features()
         made = {"inputs": self._training_inputs()}
@@ -203,21 +203,21 @@ class Labelling:
             return
         pictures = LabelledPictures(self.items, OwnLabels(self.out))
         if before is None:
-            _clear_training(folder)
-        write_json(folder / "state.json", {**made, "done": False})
+            clear_run(folder, first=[STATE])
+        write_json(folder / STATE, {**made, "done": False})
         self._limit_threads()
         train_refinement(
             self.recipe.refine, pictures, text.parts, folder, split=self.split, resume=before is not None,
             overwrite=True, device=self.device, progress=self.progress,
         )  # fmt: skip
-        write_json(folder / "state.json", {**made, "done": True})
+        write_json(folder / STATE, {**made, "done": True})
         self.say(f"refine-train: the network is in {folder / 'best'}")
 
     def _training_before(self, folder: Path, inputs: str) -> bool | None:
         """Whether a training of ``inputs`` was ended; None when none was begun."""
-        if not (folder / "state.json").is_file():
+        if not (folder / STATE).is_file():
             return None
-        state = read_json(folder / "state.json")
+        state = read_json(folder / STATE)
         if not isinstance(state, dict) or state.get("inputs") != inputs:
             raise VidaffError(
                 f"{folder}: was trained with other settings, code, pictures or labels; pass --overwrite to train anew"
@@ -353,16 +353,6 @@ class Labelling:
         table = None if self.csv is None else str(self.csv.resolve())
         data = {"data": str(self.data.resolve()), "csv": table, "split": self.split}
         self.labels.write_record({"made_by": "vidaff label", **data, "recipe": recipe, "steps": steps})
-
-
-def _clear_training(folder: Path) -> None:
-    """Remove an earlier training, or a run that is cut off early would go on from its checkpoint."""
-    for name in TRAINING:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _kept(settings: Any) -> dict[str, Any]:

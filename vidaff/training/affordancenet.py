@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +43,7 @@ from vidaff.training.callbacks import (
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.history import next_sitting
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
-from vidaff.training.runs import fit
+from vidaff.training.runs import clear_run, fit
 from vidaff.weights import load_torch_file
 
 LOSSES = {
@@ -202,7 +201,7 @@ def train_affordancenet(
         out: receives ``recipe.yaml``, ``checkpoints/``, ``best/``, ``last/``, ``metrics.csv`` and TensorBoard logs.
         dataset: name in :data:`vidaff.datasets.DATASETS`.
         resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
-        overwrite: use ``out`` although it holds files.
+        overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a progress bar.
 
@@ -227,10 +226,9 @@ def train_affordancenet(
         store.fill(progress=progress)
     module = _build_module(recipe, stores[0], objects, dataset, data)
     if first:
-        write_text(out / "recipe.yaml", dump_recipe(recipe))
         if not resume:
-            # Epochs of a run that is overwritten must not turn up in the new one's table.
-            shutil.rmtree(out / "logs", ignore_errors=True)
+            clear_run(out)
+        write_text(out / "recipe.yaml", dump_recipe(recipe))
     quiet_lightning()
     trainer = _trainer(recipe, out, world=world, device=device, progress=progress)
     fit(trainer, module, PictureData(stores[0], stores[1]), out=out, last=last, first=first)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +41,11 @@ from vidaff.training.callbacks import (
 )
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.history import next_sitting
-from vidaff.training.runs import fit
+from vidaff.training.runs import clear_run, fit
 from vidaff.weights import load_torch_file
 
 PROTOCOLS = ("half", "loso")
+RESULTS = ("results.md", "results.json", "results.csv", "confusion.png")
 AUGMENTATIONS = ("flip", "colour_jitter", "depth_shift", "depth_dropout")
 Say = Callable[[str], None]
 
@@ -182,7 +182,7 @@ def train_encoder(
         fold: the sequence to hold out, such as ``s03_e01``; one training, in ``out`` itself.
         init: weights to begin with, see :func:`vidaff.models.video.initial.start_of_run`.
         resume: go on from the last checkpoint; begins anew where there is none.
-        overwrite: use ``out`` although it holds files.
+        overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a progress bar.
         say: called with one line for people now and then.
@@ -252,6 +252,11 @@ def _check(clips: ActionClips, protocol: str) -> None:
 def _train_folds(job: _Job, clips: ActionClips, runs: Mapping[str, Path], start: Start) -> None:
     """Hold each sequence out in turn, and write the table of all."""
     results: dict[str, ActionResult] = {}
+    if not job.resume:
+        # All at once: what an overwritten run left of later folds would pass for this run's when it is resumed.
+        whole = next(iter(runs.values())).parent
+        for folder in (whole, *(whole / name for name in OFFICIAL_SEQUENCES)):
+            clear_run(folder, more=RESULTS)
     for number, (fold, out) in enumerate(runs.items(), start=1):
         folder = prepare_output_dir(out, overwrite=job.overwrite, resume=job.resume)
         result = _train_one(job, clips, fold, folder, start)
@@ -273,10 +278,9 @@ def _train_one(job: _Job, clips: ActionClips, protocol: str, out: Path, fresh: S
     train, val = (clips.split(protocol, split) for split in ("train", "val"))
     module = _build_module(recipe, train, protocol, start)
     if first:
-        write_text(out / "recipe.yaml", dump_recipe(recipe))
         if not job.resume:
-            # Epochs of a run that is overwritten must not turn up in the new one's table.
-            shutil.rmtree(out / "logs", ignore_errors=True)
+            clear_run(out, more=RESULTS)
+        write_text(out / "recipe.yaml", dump_recipe(recipe))
     quiet_lightning()
     trainer = _trainer(recipe, out, device=job.device, progress=job.progress)
     fit(trainer, module, ActionData(train, val), out=out, last=last, first=first)

@@ -24,6 +24,9 @@ class ExportableModule(L.LightningModule):
     recipe: Any
     info: dict[str, Any]
 
+    def begin(self, out: Path) -> None:
+        """Write what the training has made by now and its checkpoints do not hold into the folder of the run."""
+
     @abstractmethod
     def export(self, folder: Path, info: Mapping[str, Any]) -> None:
         """Write the network with its settings and ``info`` into ``folder``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,7 +44,7 @@ from vidaff.training.exportable import ExportableModule
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
 from vidaff.training.grounding_text import stacked, text_table
 from vidaff.training.history import next_sitting
-from vidaff.training.runs import fit
+from vidaff.training.runs import clear_run, fit
 from vidaff.weights import load_torch_file
 
 FORMAT = "grounder-recipe"
@@ -134,6 +133,9 @@ class GrounderModule(HeatmapModule):
         for name, rows in tables.items():
             self.register_buffer(name, rows, persistent=False)
 
+    def begin(self, out: Path) -> None:
+        self.text.save(out, self.recipe.input.text)
+
     def export(self, folder: Path, info: Mapping[str, Any]) -> None:
         assert isinstance(self.model, GroundingNet)  # for the type checker
         save_grounder(folder, self.model, self.network, info)
@@ -215,7 +217,7 @@ def train_grounder(
         labels: folder of pseudo-labels, boxes and similarities, if they are not where the data set has them.
         manifest: which objects train and which test, for ``hard``.
         resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
-        overwrite: use ``out`` although it holds files.
+        overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a progress bar.
 
@@ -232,7 +234,7 @@ def train_grounder(
     pairs = sorted({*train.pairs, *(test.pairs if test else ())})
     text = text_table(
         recipe.input.text, network.dim, classes=train.classes, pairs=pairs, data=data, split=split, labels=labels,
-        cache=run.out if run.first else None,
+        cache=run.out if run.first and run.resumed else None,
     )  # fmt: skip
     ids = {
         "verbs": train.classes.affordances,
@@ -334,10 +336,10 @@ class Run:
     def fit(self, module: HeatmapModule, data: GroundingData, last: str | None) -> Path:
         """Train, and return the folder of the selected checkpoint."""
         if self.first:
-            write_text(self.out / "recipe.yaml", dump_recipe(module.recipe))
             if not self.resumed:
-                # Epochs of a run that is overwritten must not turn up in the new one's table.
-                shutil.rmtree(self.out / "logs", ignore_errors=True)
+                clear_run(self.out)
+            write_text(self.out / "recipe.yaml", dump_recipe(module.recipe))
+            module.begin(self.out)
         quiet_lightning()
         trainer = self._trainer(module)
         fit(trainer, module, data, out=self.out, last=last, first=self.first)

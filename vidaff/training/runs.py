@@ -1,22 +1,50 @@
-"""What all trainings have in common around Lightning's trainer: how a run ends."""
+"""What all trainings have in common around Lightning's trainer: how a run begins and how it ends."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidaff.errors import VidaffError
 from vidaff.training.history import write_history
 from vidaff.training.workers import plain_errors
 
 if TYPE_CHECKING:
     import lightning as L
 
+LEFT = ("checkpoints", "best", "last", "logs", "metrics.csv", "recipe.yaml", "text.safetensors")
+"""What a training leaves in its folder. The checkpoints go first: what else is old then counts for nothing."""
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a training that was asked to end, as shells count it."""
+
+
+def clear_run(folder: Path, *, first: Iterable[str] = (), more: Iterable[str] = ()) -> None:
+    """Remove what an earlier training left in ``folder``, or a run that is cut off early would go on from it.
+
+    To be called when nothing is left that could keep the new training from its first step.
+
+    Args:
+        folder: of the run; it need not exist.
+        first: names of files that are to go before all others.
+        more: names, or patterns such as ``pictures/epoch_*.png``, of what only some trainings write.
+
+    Raises:
+        VidaffError: something cannot be removed.
+    """
+    patterns = (*first, *LEFT, *more)
+    for path in [path for pattern in patterns for path in sorted(folder.glob(pattern))]:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise VidaffError(f"{path}: cannot be removed ({error.strerror or error})") from error
 
 
 def fit(trainer: L.Trainer, module: L.LightningModule, data: Any, *, out: Path, last: str | None, first: bool) -> None:
