@@ -13,18 +13,20 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from tests.datasets.still_trees import write_iit
 from tests.toy import toy_clip, write_toy_file
 from vidaff.cli import cli
 from vidaff.config import load_recipe, recipe_names
 from vidaff.datasets import Clip, ClipDataset, ClipInfo, load_dataset
-from vidaff.datasets.prepare import write_clip
+from vidaff.datasets.base import ObjectBox
+from vidaff.datasets.prepare import PrepareSettings, prepare_clips, write_clip
 from vidaff.errors import VidaffError
 from vidaff.evaluate import evaluate
 from vidaff.models.baselines.checkpoint import build_detector, load_detector, save_detector
 from vidaff.models.baselines.settings import DetectorTrain, load_detector_recipe
 from vidaff.training.affordancenet import train_affordancenet
 from vidaff.training.history import read_history
-from vidaff.training.pictures import PictureStore, allowed_classes, find_objects, object_names
+from vidaff.training.pictures import PictureStore, allowed_classes, find_objects, object_names, objects_of_pixels
 from vidaff.weights import load_checkpoint
 
 TOY = ["model.mask_channels=16", "model.box_channels=32", "model.rois=8", "train.batch_size=4", "train.warmup_steps=0"]
@@ -224,6 +226,55 @@ def test_objects_without_a_name_are_the_patches_of_labels():
     assert np.array_equal(find_objects(mask, None, 9, one=True) == 0, mask < 9)
     allowed = allowed_classes(mask, None, 9)
     assert (allowed[0] == 0).all() and allowed[3, 3] == 1 and allowed[11, 11] == 8 and allowed[18, 18] == 1 << 9
+
+
+@pytest.fixture(scope="module")
+def iit(tmp_path_factory):
+    return write_iit(tmp_path_factory.mktemp("iit"))
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_iit_aff_trains_on_its_own_boxes_and_object_names(iit, prepared, tmp_path):
+    """As the published system: a box around all of an object, its kind, and its pixels among those of others."""
+    data = iit
+    if prepared:
+        settings = PrepareSettings(size=(48, 64), flow="none")
+        data = prepare_clips("iit-aff", iit, tmp_path / "iit.h5", settings, workers=1, progress=False)
+    dataset = load_dataset("iit-aff", data, "train")
+    names = object_names(dataset)
+    assert names == ["bowl", "tvm", "pan", "hammer", "knife", "cup", "drill", "racket", "spatula", "bottle"]
+    settings = DetectorTrain(flip=False, cache=True)
+    pictures = PictureStore(dataset, names, background=9, settings=settings, train=True)
+    for _ in range(2):  # the second time from the cache
+        target = pictures[0].target
+        assert target["boxes"].tolist() == [[8, 8, 25, 21], [30, 30, 61, 41]]
+        assert [names[label - 1] for label in target["labels"].tolist()] == ["hammer", "knife"]
+        assert torch.equal(target["instances"] == 0, pictures[0].mask == 4)
+        assert torch.equal(target["instances"] == 1, pictures[0].mask == 1)
+    best = run(data, tmp_path / "run", "train.epochs=1", "train.batch_size=2", dataset="iit-aff")
+    assert load_detector(best).info["objects"] == names
+
+
+def test_mirrored_boxes_go_with_the_picture(iit):
+    dataset = load_dataset("iit-aff", iit, "train")
+    seen = set()
+    for seed in range(8):
+        settings = DetectorTrain(flip=True, seed=seed)
+        picture = PictureStore(dataset, object_names(dataset), background=9, settings=settings, train=True)[0]
+        x0, y0, x1, y1 = (int(side) for side in picture.target["boxes"][0])
+        assert (picture.mask[y0:y1, x0:x1] == 4).sum() == (picture.mask == 4).sum() > 0
+        seen.add(x0)
+    assert seen == {8, 64 - 25}
+
+
+def test_pixels_within_two_boxes_belong_to_the_smaller():
+    labelled = np.zeros((20, 20), bool)
+    labelled[4:16, 4:16] = True
+    boxes = (ObjectBox("pan", 2, 2, 14, 14), ObjectBox("knife", 8, 8, 12, 12))
+    for order in (1, -1):
+        owners = objects_of_pixels(labelled, boxes[::order])
+        assert (owners[5, 5], owners[9, 9]) == ((0, 1) if order == 1 else (1, 0))
+        assert owners[15, 15] == owners[3, 3] == -1
 
 
 @pytest.mark.parametrize("name", recipe_names("affordancenet"))

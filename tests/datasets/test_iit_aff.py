@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from PIL import Image
 from still_trees import IIT_TRAIN, IIT_VAL, SIZE, iit_labels, label_text, write_iit, write_voc
 
 from vidaff.datasets import ClipDataset, load_dataset
+from vidaff.datasets.base import ObjectBox
 from vidaff.datasets.iit_aff import Box, IitAff
+from vidaff.datasets.taxonomies import IIT_AFF
 from vidaff.errors import VidaffError
 from vidaff.io import read_image, write_image
 
@@ -51,6 +54,35 @@ def test_a_picture_holds_what_was_written(tmp_path: Path, form: str) -> None:
     assert np.array_equal(clip.mask, np.where(labels > 0, labels - 1, 9))
     assert np.array_equal(clip.affordances, np.where(labels > 0, 1 << (labels.astype(np.uint16) - 1), 0))
     assert [box.name for box in clips.boxes(0)] == ["hammer", "knife"]  # the box without area is left out
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_boxes_are_on_the_grid_of_the_clip(tmp_path: Path, form: str) -> None:
+    """Both boxes of a tree cross an edge of the centre crop; files name the last pixels of a box, not those behind."""
+    root = WRITERS[form](tmp_path)
+    expected = {"hammer": (8, 8, 25, 21), "knife": (30, 30, 61, 41)}
+    cut = {"hammer": (0, 4, 13, 17), "knife": (18, 26, 40, 37)}
+    if form == "voc":
+        expected, cut = dict.fromkeys(expected, (1, 2, 31, 41)), dict.fromkeys(cut, (0, 0, 19, 37))
+    whole, half = IitAff(root, "train"), IitAff(root, "train", size=(24, 32))
+    crop = IitAff(root, "train", centre_crop=40)
+    assert whole.object_kinds == IIT_AFF.objects
+    assert whole.object_boxes(0) == tuple(ObjectBox(name, *box) for name, box in expected.items())
+    assert half.object_boxes(0) == tuple(ObjectBox(n, *(side / 2 for side in box)) for n, box in expected.items())
+    assert crop.object_boxes(0) == tuple(ObjectBox(name, *box) for name, box in cut.items())
+
+
+def test_boxes_outside_a_crop_are_left_out(tree: Path) -> None:
+    (tree / "object_labels" / f"{IIT_TRAIN[0]}.txt").write_text("3 0 0 10 40\n4 20 10 30 20\n")
+    assert IitAff(tree, "train", centre_crop=40).object_boxes(0) == (ObjectBox("knife", 8, 6, 19, 17),)
+    assert IitAff(tree, "train", size=(8, 8), centre_crop=40).object_boxes(0) is not None
+
+
+def test_a_tree_without_boxes_is_read_without(tree: Path) -> None:
+    shutil.rmtree(tree / "object_labels")
+    clips = IitAff(tree, "train")
+    assert clips.object_kinds == () and clips.object_boxes(0) is None
+    assert clips.read(0).mask is not None
 
 
 @pytest.fixture

@@ -58,6 +58,35 @@ def test_the_file_holds_what_the_tree_gives(files: dict[str, Path], name: str, s
             assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, field
 
 
+@pytest.mark.parametrize("name", ["umd", "iit-aff"])
+def test_the_file_carries_boxes_where_the_set_has_them(files: dict[str, Path], name: str) -> None:
+    stored = load_dataset(name, files[name], "train")
+    read = load_dataset(name, files[f"{name} tree"], "train", size=(24, 32))
+    assert stored.object_kinds == read.object_kinds == (IIT_AFF.objects if name == "iit-aff" else ())
+    for index in range(len(read)):
+        boxes = read.object_boxes(read.index_of(stored.name(index)))
+        assert stored.object_boxes(index) == boxes and (boxes is None) == (name == "umd")
+
+
+def test_damaged_boxes_are_one_clear_line_and_older_files_have_none(files: dict[str, Path], tmp_path: Path) -> None:
+    name = load_dataset("iit-aff", files["iit-aff"], "train").name(0)
+    damage = ["[", "5", '[["spoon", 0, 0, 1, 1]]', '[["knife", 0, 0, 1]]', '[["knife", 0, 0, 0, NaN]]', "[[1]]", None]
+    for number, text in enumerate(damage):
+        path = tmp_path / f"{number}.h5"
+        path.write_bytes(files["iit-aff"].read_bytes())
+        with h5py.File(path, "r+") as file:
+            del file[f"train/{name}"].attrs["boxes"]
+            if text is not None:
+                file[f"train/{name}"].attrs["boxes"] = text
+        stored = load_dataset("iit-aff", path, "train")
+        if text is None:
+            assert stored.object_kinds == () and stored.object_boxes(0) is None
+            continue
+        with pytest.raises(VidaffError, match=f"clip {name}: damaged boxes") as caught:
+            stored.object_boxes(0)
+        assert "\n" not in str(caught.value)
+
+
 def test_the_file_names_its_classes(files: dict[str, Path]) -> None:
     with h5py.File(files["umd"]) as file:
         assert json.loads(file.attrs["classes"]) == [*UMD.affordances, "background"]

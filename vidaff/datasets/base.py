@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,6 +61,19 @@ class Clip:
     fps: float
 
 
+class ObjectBox(NamedTuple):
+    """A whole object, labelled or not: its name, and its box in pixels of the clip's grid.
+
+    The far sides lie just behind the last pixels.
+    """
+
+    name: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
 class ClipDataset(ABC):
     """A list of clips with an index that is known up front and pixels that are read on demand."""
 
@@ -89,6 +103,16 @@ class ClipDataset(ABC):
         """Number of clips per action, every action listed; clips without a known action are left out."""
         actions = [info.action for info in self._infos]
         return {name: actions.count(number) for number, name in enumerate(AFFORDANCES)}
+
+    @property
+    def object_kinds(self) -> tuple[str, ...]:
+        """Names that :meth:`object_boxes` may have; empty where the data set draws no boxes."""
+        return ()
+
+    def object_boxes(self, index: int) -> tuple[ObjectBox, ...] | None:
+        """Boxes that were drawn around the objects of clip ``index``, last frame; ``None``: nobody drew them."""
+        self._check_index(index)
+        return None
 
     @abstractmethod
     def read(self, index: int, frames: slice | None = None) -> Clip:

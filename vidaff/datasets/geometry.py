@@ -49,6 +49,13 @@ class Window:
         """(H, W[, C]) of labels, depth or packed flow -> (*size[, C]): nearest pixel."""
         return self._resized(picture, cv2.INTER_NEAREST_EXACT)
 
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
+        """A box of the recorded grid -> of the stored one, cut off at its edges; without area if it lies outside."""
+        down, across = self.size[0] / self.height, self.size[1] / self.width
+        left, right = (min(max(x - self.left, 0), self.width) * across for x in (x0, x1))
+        top, bottom = (min(max(y - self.top, 0), self.height) * down for y in (y0, y1))
+        return left, top, right, bottom
+
     def intrinsics(self, camera: Intrinsics) -> Intrinsics:
         """Intrinsics of the recorded grid -> of the stored grid."""
         return camera.cropped(self.left, self.top).scaled(self.size[1] / self.width, self.size[0] / self.height)

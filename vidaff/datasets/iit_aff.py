@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 
-from vidaff.datasets.base import ClipInfo
+from vidaff.datasets.base import ClipInfo, ObjectBox
 from vidaff.datasets.geometry import Size, same_aspect
 from vidaff.datasets.iit_voc import Box, find_voc
 from vidaff.datasets.label_text import parse_numbers, read_bytes, read_label_text, read_list
@@ -29,6 +29,10 @@ class Tree(Protocol):
     """One of the two forms in which the set is handed on."""
 
     root: Path
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the boxes were handed on, too."""
 
     def names(self, which: str) -> list[str]:
         """Pictures of one of :data:`LISTS`, without suffix, in the order of the list."""
@@ -64,6 +68,7 @@ class IitAff(StillDataset):
     ``centre_crop``: :class:`StillDataset`. A sample is a :class:`vidaff.datasets.Clip` of one frame without depth
     (the set's depth files have no known unit), see :mod:`vidaff.datasets.stills`. Listed pictures that are missing or
     unlabelled are left out, their names are in ``skipped``. Ids out of range become 255.
+    :meth:`object_boxes` gives the boxes on the grid of the sample, :meth:`boxes` as recorded.
 
     Raises :class:`VidaffError` when a list or all its pictures are missing; on reading, when a label does not fit
     its picture.
@@ -91,6 +96,25 @@ class IitAff(StillDataset):
         path = self.tree.picture(name)
         rgb = read_image(path)
         return Still(rgb, None, fit_labels(self.tree.labels(name), (rgb.shape[0], rgb.shape[1]), path))
+
+    @property
+    def object_kinds(self) -> tuple[str, ...]:
+        return IIT_AFF.objects if self.tree.has_boxes else ()
+
+    def object_boxes(self, index: int) -> tuple[ObjectBox, ...] | None:
+        """What is seen of the objects of picture ``index``, on the clip's grid; less than a pixel is left out.
+
+        ``None`` for a tree without ``object_labels/``. A box's last pixels, which the files name, belong to it.
+        """
+        if not self.tree.has_boxes:
+            return None
+        boxes = self.boxes(index)
+        picture = read_image(self.tree.picture(self.name(index)))
+        window = self.window((picture.shape[0], picture.shape[1]))
+        seen = [
+            ObjectBox(box.name, *window.box(box.xmin, box.ymin, box.xmax + 1, box.ymax + 1)) for box in boxes
+        ]  # fmt: skip
+        return tuple(each for each in seen if each.x1 - each.x0 >= 1 and each.y1 - each.y0 >= 1)
 
     def boxes(self, index: int) -> list[Box]:
         """Objects of picture ``index`` in pixels of the recorded picture, boxes without area left out."""
@@ -139,6 +163,10 @@ class NativeTree:
         self._rgb, self._labels, self._objects = (
             _unnested(root / name) for name in ("rgb", "affordances_labels", "object_labels")
         )
+
+    @property
+    def has_boxes(self) -> bool:
+        return self._objects.is_dir()
 
     def names(self, which: str) -> list[str]:
         return read_list(self.root / f"{which}.txt")

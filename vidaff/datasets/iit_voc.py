@@ -61,6 +61,10 @@ class VocTree:
         self._voc = root / "VOCdevkit2012" / "VOC2012"
         self._masks = [root / "cache" / f"GTsegmask_VOC_2012_{name}" for name in _SETS]
 
+    @property
+    def has_boxes(self) -> bool:
+        return True
+
     def names(self, which: str) -> list[str]:
         return read_list(self._voc / "ImageSets" / "Main" / f"{_LISTS[which]}.txt")
 

@@ -23,7 +23,7 @@ from vidaff.datasets.folder import FolderClips, require_folder
 from vidaff.datasets.guarded_file import GuardedFile
 from vidaff.datasets.pool import run_pool
 from vidaff.datasets.prepared import ARRAYS, FORMAT, VERSION, open_prepared
-from vidaff.datasets.prepared_stills import read_any_head
+from vidaff.datasets.prepared_stills import read_any_head, write_boxes
 from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
 from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow, scene_flow
@@ -217,7 +217,8 @@ def _start_worker(datasets: Mapping[str, ClipDataset], settings: PrepareSettings
 def _prepare_one(split: str, index: int) -> None:
     """Read, compute and store one clip; its file appears under its name only when it is whole."""
     settings: PrepareSettings = _worker["settings"]
-    clip = _worker["datasets"][split].read(index)
+    dataset: ClipDataset = _worker["datasets"][split]
+    clip = dataset.read(index)
     flow = clip.flow if settings.flow == "exact" else None
     if settings.flow not in ("exact", "none"):
         flow = compute_flow(clip, settings.flow)
@@ -226,6 +227,7 @@ def _prepare_one(split: str, index: int) -> None:
         # Made in memory: HDF5 crashes the program at its end when the disk fills up under an open file.
         with h5py.File(path.name, "w", libver="latest", driver="core", backing_store=False) as file:
             write_clip(file, clip, flow)
+            write_boxes(file, dataset.object_boxes(index))
             file.flush()
             image = file.id.get_file_image()
         with atomic_path(path) as temporary:

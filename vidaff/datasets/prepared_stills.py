@@ -1,11 +1,13 @@
 """Still pictures in a prepared file: the layout of :mod:`vidaff.datasets.prepared` with the classes of their own set.
 
-Beside the attributes of a clip file the root has ``colours``, the RGB colours of the classes as JSON.
+Beside the attributes of a clip file the root has ``colours``, the RGB colours of the classes as JSON, and a picture of
+a set that draws boxes around objects ``boxes``, a JSON list of [name, x0, y0, x1, y1].
 """
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import h5py
 
 from vidaff.datasets import STILLS
-from vidaff.datasets.base import Clip, ClipDataset
+from vidaff.datasets.base import Clip, ClipDataset, ObjectBox
 from vidaff.datasets.prepared import PreparedClips, _read_index, open_prepared, read_head
 from vidaff.datasets.taxonomies import IGNORE, TAXONOMIES, Taxonomy, taxonomy_of
 from vidaff.datasets.taxonomy import CLASSES
@@ -55,6 +57,35 @@ class PreparedStills(PreparedClips):
                 f"and {IGNORE}"
             )
         return clip
+
+    @property
+    def object_kinds(self) -> tuple[str, ...]:
+        """Empty for files that were prepared before they held boxes."""
+        return () if self.object_boxes(0) is None else self.taxonomy.objects
+
+    def object_boxes(self, index: int) -> tuple[ObjectBox, ...] | None:
+        name = self.name(index)
+        try:
+            text = self._file()[f"{self.split}/{name}"].attrs.get("boxes")
+            return None if text is None else _read_boxes(text, self.taxonomy.objects)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            message = " ".join(str(error).split())[:200]
+            raise VidaffError(f"{self.path}: clip {name}: damaged boxes ({message})") from error
+
+
+def write_boxes(group: h5py.Group, boxes: tuple[ObjectBox, ...] | None) -> None:
+    """Store the boxes of a picture in its ``group``, where there are any to be known."""
+    if boxes is not None:
+        group.attrs["boxes"] = json.dumps(boxes)
+
+
+def _read_boxes(text: str, kinds: tuple[str, ...]) -> tuple[ObjectBox, ...]:
+    """The boxes that :func:`write_boxes` stored; raise :class:`ValueError` or :class:`TypeError` for other text."""
+    boxes = tuple(ObjectBox(name, *(float(corner) for corner in corners)) for name, *corners in json.loads(text))
+    for box in boxes:
+        if box.name not in kinds or not (0 <= box.x0 < box.x1 < math.inf and 0 <= box.y0 < box.y1 < math.inf):
+            raise ValueError(f"{box} is no box around a {' or '.join(kinds)}")
+    return boxes
 
 
 def open_any(path: str | Path, split: str) -> PreparedClips:

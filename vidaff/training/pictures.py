@@ -1,6 +1,7 @@
 """From labelled pictures to what a detector trains on: boxes, object classes, and the right classes of every pixel.
 
-Any data set will do whose ``read_static`` gives a picture with a mask: last frames of clips, or still pictures.
+Any data set will do whose ``read_static`` gives a picture with a mask: last frames of clips, or still pictures. Where
+it has boxes that were drawn around whole objects (IIT-AFF), they and their names are learned, as published.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vidaff.datasets.base import Clip, ClipDataset
+from vidaff.datasets.base import Clip, ClipDataset, ObjectBox
 from vidaff.datasets.taxonomy import IGNORE
 from vidaff.errors import VidaffError
 from vidaff.models.baselines.settings import DetectorTrain
@@ -38,10 +39,16 @@ class Picture:
 
 
 Pictures = list[Picture]
+Boxes = tuple[ObjectBox, ...]
 
 
 def object_names(dataset: ClipDataset) -> list[str]:
-    """Kinds of objects in a split, sorted; :data:`UNNAMED` stands for those without a name."""
+    """Kinds of objects: those that the data set draws boxes of, else those of the pictures of a split, sorted.
+
+    :data:`UNNAMED` stands for objects without a name.
+    """
+    if dataset.object_kinds:
+        return list(dataset.object_kinds)
     return sorted({dataset.info(index).object or UNNAMED for index in range(len(dataset))})
 
 
@@ -63,7 +70,8 @@ class PictureStore(Dataset[Picture]):
         self.dataset, self.background, self.settings, self.train = dataset, background, settings, train
         self.epoch = 0
         self._numbers = {name: number for number, name in enumerate(objects, start=1)}
-        self._cache: dict[int, Clip] | None = {} if settings.cache else None
+        self._boxed = bool(dataset.object_kinds)
+        self._cache: dict[int, tuple[Clip, Boxes | None]] | None = {} if settings.cache else None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -77,16 +85,27 @@ class PictureStore(Dataset[Picture]):
                 for index in bar.track(range(len(self)), description="reading pictures"):
                     self._clip(index)
 
-    def _clip(self, index: int) -> Clip:
+    def _clip(self, index: int) -> tuple[Clip, Boxes | None]:
         if self._cache is None:
-            return self.dataset.read_static(index)
+            return self.dataset.read_static(index), self._boxes(index)
         if index not in self._cache:
             # What the network does not see would take two thirds of the memory.
-            self._cache[index] = replace(self.dataset.read_static(index), depth=None, flow=None)
+            clip = replace(self.dataset.read_static(index), depth=None, flow=None)
+            self._cache[index] = clip, self._boxes(index)
         return self._cache[index]
 
+    def _boxes(self, index: int) -> Boxes | None:
+        """Drawn boxes, ``None`` for a data set without."""
+        if not self._boxed:
+            return None
+        boxes = self.dataset.object_boxes(index)
+        if boxes is None:
+            name = self.dataset.name(index)
+            raise VidaffError(f"{name}: has no boxes, unlike other pictures; prepare the file again")
+        return boxes
+
     def __getitem__(self, index: int) -> Picture:
-        clip = self._clip(index)
+        clip, boxes = self._clip(index)
         if clip.mask is None:
             raise VidaffError(f"{clip.name}: has no label; training and evaluation need one")
         rgb, mask, affordances = clip.rgb[-1], clip.mask, clip.affordances
@@ -94,21 +113,27 @@ class PictureStore(Dataset[Picture]):
             rng = np.random.default_rng([self.settings.seed, self.epoch, index])
             if self.settings.flip and rng.random() < 0.5:
                 rgb, mask = rgb[:, ::-1], mask[:, ::-1]
+                boxes = None if boxes is None else _mirrored(boxes, mask.shape[1])
                 affordances = None if affordances is None else affordances[:, ::-1]
             rgb = _jitter(rgb, self.settings.colour_jitter, rng)
         image = torch.from_numpy(np.ascontiguousarray(rgb)).movedim(-1, 0).float() / 255  # (3, H, W)
-        return Picture(image, torch.from_numpy(np.ascontiguousarray(mask)), self._target(clip, mask, affordances))
+        target = self._target(clip, mask, affordances, boxes)
+        return Picture(image, torch.from_numpy(np.ascontiguousarray(mask)), target)
 
-    def _target(self, clip: Clip, mask: np.ndarray, affordances: np.ndarray | None) -> dict[str, torch.Tensor]:
-        instances = find_objects(mask, affordances, self.background, one=bool(clip.object))
-        count = int(instances.max()) + 1
-        label = self._numbers.get(clip.object or UNNAMED, 1)
+    def _target(
+        self, clip: Clip, mask: np.ndarray, affordances: np.ndarray | None, boxes: Boxes | None
+    ) -> dict[str, torch.Tensor]:
+        if boxes is None:
+            instances = find_objects(mask, affordances, self.background, one=bool(clip.object))
+            boxes = _around(instances, clip.object or UNNAMED)
+        else:
+            instances = objects_of_pixels(mask < self.background, boxes)
         if self.settings.labels == "any_part" and affordances is None:
             raise VidaffError(f"{clip.name}: train.labels=any_part needs labels of all parts; set train.labels=action")
         parts = affordances if self.settings.labels == "any_part" else None
         return {
-            "boxes": torch.tensor([_box(instances == number) for number in range(count)]).reshape(-1, 4).float(),
-            "labels": torch.full((count,), label, dtype=torch.int64),
+            "boxes": torch.tensor([box[1:] for box in boxes]).reshape(-1, 4).float(),
+            "labels": torch.tensor([self._numbers.get(box.name, 1) for box in boxes], dtype=torch.int64),
             "allowed": torch.from_numpy(allowed_classes(mask, parts, self.background)),
             "instances": torch.from_numpy(instances),
         }
@@ -118,7 +143,8 @@ def find_objects(mask: np.ndarray, affordances: np.ndarray | None, background: i
     """Number of the object that each pixel belongs to, -1 for none: (H, W) int64.
 
     All pixels with an affordance are ``one`` object, else each connected patch of them that is no speck is one.
-    Deviation: AffordanceNet takes boxes that were drawn around whole objects; here boxes come from the labels of parts.
+    Deviation: AffordanceNet takes boxes that were drawn around whole objects. So does :class:`PictureStore` where there
+    are some; this is for data without, whose boxes come from the labels of parts.
 
     Args:
         mask: (H, W) class ids, 255 = not judged.
@@ -136,6 +162,19 @@ def find_objects(mask: np.ndarray, affordances: np.ndarray | None, background: i
     return numbers[patches].astype(np.int64)
 
 
+def objects_of_pixels(labelled: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """Number of the box that each pixel with an affordance belongs to, -1 for none: (H, W) int64.
+
+    Where boxes overlap, the smallest counts: what lies before or in another object is the smaller one mostly.
+    Deviation: the release has a mask for each object, the text labels of IIT-AFF one for all.
+    """
+    numbers = np.full(labelled.shape, -1, np.int64)
+    for number in sorted(range(len(boxes)), key=lambda i: _area(boxes[i]), reverse=True):
+        x0, y0, x1, y1 = (round(side) for side in boxes[number][1:])
+        numbers[y0:y1, x0:x1] = number
+    return np.where(labelled, numbers, -1)
+
+
 def allowed_classes(mask: np.ndarray, affordances: np.ndarray | None, background: int) -> np.ndarray:
     """Bit masks of the classes that are right for each pixel: (H, W) int64; bit K is the background, 0 = not judged.
 
@@ -147,6 +186,19 @@ def allowed_classes(mask: np.ndarray, affordances: np.ndarray | None, background
     if affordances is not None:
         right = np.where(affordances != 0, affordances.astype(np.int64), np.int64(1) << background)
     return np.where(judged, right, 0)
+
+
+def _area(box: ObjectBox) -> float:
+    return (box.x1 - box.x0) * (box.y1 - box.y0)
+
+
+def _mirrored(boxes: Boxes, width: int) -> Boxes:
+    return tuple(box._replace(x0=width - box.x1, x1=width - box.x0) for box in boxes)
+
+
+def _around(instances: np.ndarray, name: str) -> Boxes:
+    """Boxes around the pixels of each object, which are numbered from 0."""
+    return tuple(ObjectBox(name, *_box(instances == number)) for number in range(int(instances.max()) + 1))
 
 
 def _box(pixels: np.ndarray) -> tuple[int, int, int, int]:
