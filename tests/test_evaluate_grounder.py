@@ -14,7 +14,7 @@ from tests.models.image_models import save_tokenizer, tiny_clip
 from tests.toy_agd20k import PARTS, write_toy_tree
 from vidaff.cli import cli
 from vidaff.errors import VidaffError
-from vidaff.evaluate_grounder import centre_map, evaluate_grounder, even_map, mean_intervals
+from vidaff.evaluate_grounder import TextModel, centre_map, evaluate_grounder, even_map, mean_intervals
 from vidaff.io import write_image
 from vidaff.metrics import heatmap_scores, kld, nss, sim
 from vidaff.models.baselines.cam import CamModel, CamRecipe, build_cam, save_cam
@@ -170,6 +170,26 @@ def test_other_models_are_refused(data, tmp_path):
     save_cam(tmp_path / "cam", model, sizes, recipe, {"affordances": ["hold"]})
     with pytest.raises(VidaffError, match="has no class cut_with"):
         score(tmp_path / "cam", data)
+    with pytest.raises(VidaffError, match="takes no words"):
+        score(tmp_path / "cam", data, text=TextModel("clip"))
+    huge = recipe.model_copy(update={"model": CamModel(dim=4096, clip={"width": 4096, "layers": 64, "heads": 64})})
+    save_cam(tmp_path / "lies", model, huge.model, huge, {"affordances": ["hold"]})
+    with pytest.raises(VidaffError, match="another architecture than its settings say"):
+        score(tmp_path / "lies", data)
+
+
+def test_a_tower_is_no_help_to_a_network_that_knows_spelling(checkpoint, data):
+    with pytest.raises(VidaffError, match="spelling"):
+        score(checkpoint, data, text=TextModel("clip"))
+
+
+@pytest.mark.parametrize("size", [[64, 32], [60, 60], "big"])
+def test_input_settings_that_do_not_fit_are_one_line(data, tmp_path, size):
+    save_grounder(tmp_path, build_grounder(SETTINGS), SETTINGS, {"input": {"size": size}})
+    features = {"hold": SpellingEncoder(32)(["hold"])[0]}
+    TextTable(features, features, features).save(tmp_path, TextSettings(kind="spelling"))
+    with pytest.raises(VidaffError, match="input"):
+        score(tmp_path, data)
 
 
 @pytest.mark.parametrize(

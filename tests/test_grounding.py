@@ -20,7 +20,7 @@ from vidaff.grounding import AffordanceGrounder, read_rgb
 from vidaff.models.image import load_grounder, save_grounder
 from vidaff.models.image.bfloat16 import to_bfloat16
 from vidaff.models.image.heatmaps import to_heatmaps
-from vidaff.models.image.text_table import TextTable
+from vidaff.models.image.text_table import TextSettings, TextTable, make_text_encoder
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +307,32 @@ def test_every_encoder_has_a_bfloat16_copy(encoder: str) -> None:
     images, text = torch.randn(1, 3, 32, 32), torch.randn(1, 32)
     expected, found = model(images, text), to_bfloat16(model)(images, text)
     assert (found - expected).abs().max() < 0.05 * expected.std() + 0.02
+
+
+def test_a_tokenizer_that_only_the_checkpoint_names_is_not_downloaded(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny_grounder(tmp_path, clip)
+    table, settings_ = TextTable.load(folder)
+    table.save(folder, settings_.model_copy(update={"tokenizer": "nobody/nothing-of-this-name"}))
+    monkeypatch.setattr("vidaff.models.image.pretrained.ask_hub", lambda name: pytest.fail("asked the hub"))
+    with pytest.raises(VidaffError, match=r"nothing-of-this-name.*not downloaded unasked"):
+        AffordanceGrounder.from_pretrained(folder, device="cpu")(picture(), "grab")
+
+
+def test_a_template_is_for_the_users_tower(tmp_path: Path, clip: Path) -> None:
+    folder = save_tiny_grounder(tmp_path, clip, kind=None)
+    plain, framed = (
+        AffordanceGrounder.from_pretrained(folder, text_model=clip, template=template, device="cpu")
+        .words.look_up(["hold"])[0]
+        .feature
+        for template in (None, "cut {}")
+    )
+    encoder = make_text_encoder(TextSettings(source=str(clip), template="cut {}"), 32)
+    torch.testing.assert_close(framed, encoder(["hold"])[0])
+    assert not torch.allclose(plain, framed)
+    with pytest.raises(VidaffError, match="must hold"):
+        AffordanceGrounder.from_pretrained(folder, text_model=clip, template="cut", device="cpu")
+    for alone in ({"template": "cut {}"}, {"tokenizer": clip}):
+        with pytest.raises(VidaffError, match="belong to a text model"):
+            AffordanceGrounder.from_pretrained(folder, device="cpu", **alone)

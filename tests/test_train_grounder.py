@@ -79,8 +79,8 @@ def test_the_checkpoint_says_what_made_it_and_brings_its_text(trained, data):
     assert (info["format"], info["split"], info["select"]) == ("grounder-recipe", "seen", "heldout")
     assert info["affordances"] == list(read_classes(data).affordances)
     assert sorted(map(tuple, info["trained"]["pairs"])) == sorted(PARTS)
-    assert info["text"] == {"kind": "spelling", "source": None, "tokenizer": None, "template": "{}", "parts": None,
-                            "dim": 32}  # fmt: skip
+    assert info["text"] == {"kind": "spelling", "source": None, "tokenizer": None, "template": "{}", "join": " and ",
+                            "parts": None, "dim": 32}  # fmt: skip
     assert info["train_pictures"] == 40 - 4 * 1
     assert recipe_of("train.epochs=30", "train.stitch=0", "train.lr=0.002", "train.val_every=10") == type(
         recipe_of()
@@ -258,7 +258,7 @@ def test_plsp_has_the_papers_numbers():
         ("model.reasoning=false", "train.reasoning=none"),
         ("model.task=refinement", "grounding network"),
         ("input.size=[64, 32]", "square"),
-        ("input.size=72", "multiple of the patch"),
+        ("input.size=72", "a multiple of 16, the patch of clip"),
         ("input.text.kind=clip", "not named"),
         ("input.text.kind=files", "no text features"),
         ("input.text.parts=none.yaml", "cannot be read"),

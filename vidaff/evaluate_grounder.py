@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from vidaff.datasets.agd20k import Agd20kTest, TestSample
 from vidaff.errors import VidaffError
+from vidaff.grounding import picture_input
+from vidaff.grounding_words import missing_here, tower_settings
 from vidaff.io import prepare_output_dir, read_json
 from vidaff.metrics.heatmaps import PROTOCOLS, SIZE, heatmap_scores, resize_heatmap
 from vidaff.models.image.checkpoint import load_grounder
 from vidaff.models.image.grounder import GroundingNet
 from vidaff.models.image.heatmaps import to_heatmaps
-from vidaff.models.image.recipe import SELECTIONS, GrounderInput, PictureInput
-from vidaff.models.image.text_table import TextSettings, TextTable, make_text_encoder
+from vidaff.models.image.recipe import SELECTIONS, PictureInput
+from vidaff.models.image.text_table import FILE as TEXT_FILE
+from vidaff.models.image.text_table import TextTable, make_text_encoder
 from vidaff.weights import checkpoint_format
 
 METRICS = ("kld", "sim", "nss")
@@ -78,12 +81,20 @@ class GroundingResult:
         return {key: value for key, value in vars(self).items() if key not in ("best", "worst", "beside")}
 
 
+class TextModel(NamedTuple):
+    """A text tower that the user names: see :func:`vidaff.grounding_words.tower_settings`."""
+
+    source: str
+    tokenizer: str | None = None
+    template: str | None = None
+
+
 class GroundingRunner:
     """The grounding network with its text features.
 
     Args:
         folder: checkpoint of ``vidaff train``, or one of ``vidaff convert plsp``, which needs ``text``.
-        text: where text features come from, if not from the checkpoint.
+        text: the user's text tower; else text features are the checkpoint's.
         device: ``auto``, ``cpu``, ``cuda`` ...
 
     Raises:
@@ -92,7 +103,7 @@ class GroundingRunner:
 
     name = "grounder"
 
-    def __init__(self, folder: str | Path, *, text: TextSettings | None = None, device: str = "auto") -> None:
+    def __init__(self, folder: str | Path, *, text: TextModel | None = None, device: str = "auto") -> None:
         from vidaff.predict import pick_device
 
         loaded = load_grounder(folder)
@@ -101,15 +112,16 @@ class GroundingRunner:
         self.info, self.dim = loaded.info, loaded.settings.dim
         self.device = pick_device(device)
         self.model = loaded.model.to(self.device).eval()
-        self.inputs: PictureInput = GrounderInput.model_validate(self.info.get("input", {}))
+        self.inputs: PictureInput = picture_input(self.info, loaded.model)
         self._text(folder, text)
 
-    def _text(self, folder: str | Path, text: TextSettings | None) -> None:
+    def _text(self, folder: str | Path, text: TextModel | None) -> None:
         self.known: dict[str, torch.Tensor] = {}
-        self.settings = text
-        if text is None:
-            where = Path(folder) if Path(folder).is_dir() else Path(folder).parent
-            table, self.settings = TextTable.load(where)
+        self.by_user = text is not None
+        where = Path(folder) if Path(folder).is_dir() else Path(folder).parent
+        table, stored = TextTable.load(where) if text is None or (where / TEXT_FILE).is_file() else (None, None)
+        self.settings = stored if text is None else tower_settings(stored, *text)
+        if text is None and table is not None:
             if table.dim != self.dim:
                 raise VidaffError(f"{where}: text features of {table.dim} numbers, the network has {self.dim}")
             self.known = table.verbs
@@ -117,8 +129,14 @@ class GroundingRunner:
     def ask(self, names: Iterable[str]) -> None:
         """Make text features of all affordances ``names`` that have none yet."""
         new = sorted(set(names) - set(self.known))
-        if new and self.settings is not None:
-            self.known = {**self.known, **dict(zip(new, make_text_encoder(self.settings, self.dim)(new), strict=True))}
+        if not new or self.settings is None:
+            return
+        if self.settings.kind == "clip" and not self.by_user and (away := missing_here(self.settings)):
+            raise VidaffError(
+                f"{', '.join(new[:3])}: the checkpoint has no text feature of this, and its text tower {away!r} is not "
+                "here and is not downloaded unasked; name it (text model)"
+            )
+        self.known = {**self.known, **dict(zip(new, make_text_encoder(self.settings, self.dim)(new), strict=True))}
 
     @torch.inference_mode()
     def heat(self, images: torch.Tensor, affordances: Sequence[str], size: tuple[int, int]) -> torch.Tensor:
@@ -134,7 +152,7 @@ def evaluate_grounder(
     split: str = "seen",
     protocols: Sequence[str] = PROTOCOLS,
     manifest: str | Path | None = None,
-    text: TextSettings | None = None,
+    text: TextModel | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
@@ -151,7 +169,7 @@ def evaluate_grounder(
         split: ``seen``, ``unseen`` or ``hard``.
         protocols: of :data:`vidaff.metrics.heatmaps.PROTOCOLS`.
         manifest: which objects test, for ``hard``.
-        text: where text features come from; None takes those of the checkpoint.
+        text: the user's text tower; None takes the text features of the checkpoint.
         out: new folder for results.md, .json, .csv, best.png and worst.png; None writes nothing.
         overwrite: write into ``out`` even if it holds files.
         device: ``auto``, ``cpu``, ``cuda`` ...
@@ -211,12 +229,14 @@ class HeatmapRunner(Protocol):
         """Heat maps (B, H, W) >= 0 of one affordance on each of ``images`` (B, 3, S, S)."""
 
 
-def open_runner(checkpoint: str | Path, *, text: TextSettings | None = None, device: str = "auto") -> HeatmapRunner:
+def open_runner(checkpoint: str | Path, *, text: TextModel | None = None, device: str = "auto") -> HeatmapRunner:
     """The runner for a checkpoint of the image branch, by what the checkpoint says it is."""
     kind = checkpoint_format(checkpoint)
     if kind == "vidaff-cam":
         from vidaff.models.baselines.cam import CamRunner
 
+        if text is not None:
+            raise VidaffError(f"{checkpoint}: the CAM baseline takes no words, leave the text model out")
         return CamRunner(checkpoint, device=device)
     if kind == "vidaff-image":
         return GroundingRunner(checkpoint, text=text, device=device)

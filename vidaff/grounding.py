@@ -87,9 +87,10 @@ class AffordanceGrounder:
         precision: str = "auto",
     ) -> None:
         self.settings, self.words, self.info = settings, words, dict(info or {})
-        self.input = _input(self.info, model)
+        self.input = picture_input(self.info, model)
         self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device, sum(p.numel() for p in model.parameters()))
+        parameters = sum(p.numel() for p in model.parameters())
+        self.precision = pick_precision(precision, self.device, parameters, products=True)
         model = model.eval().to(self.device)
         self._model: Any = to_bfloat16(model) if self.precision == "bf16" else model
 
@@ -100,6 +101,7 @@ class AffordanceGrounder:
         *,
         text_model: str | Path | None = None,
         tokenizer: str | Path | None = None,
+        template: str | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> AffordanceGrounder:
@@ -111,6 +113,7 @@ class AffordanceGrounder:
                 stored in the checkpoint. Without it the one that the checkpoint names is used if it is on this
                 machine; it is not downloaded.
             tokenizer: folder or hub id of CLIP's tokenizer; needed with an archive, which has none.
+            template: prompt for the text model, "{}" stands for the word; default: the checkpoint's.
             device: see the class.
             precision: see the class.
 
@@ -125,7 +128,7 @@ class AffordanceGrounder:
         words = vocabulary(
             table, stored, loaded.info, loaded.settings.dim,
             text_model=None if text_model is None else str(text_model),
-            tokenizer=None if tokenizer is None else str(tokenizer), folder=folder,
+            tokenizer=None if tokenizer is None else str(tokenizer), template=template, folder=folder,
             default_affordances=AFFORDANCES if loaded.settings.num_affordances == len(AFFORDANCES) else (),
         )  # fmt: skip
         return cls(loaded.model, loaded.settings, words, loaded.info, device=device, precision=precision)
@@ -246,7 +249,7 @@ def _text(folder: Path) -> tuple[TextTable | None, TextSettings | None]:
     return TextTable.load(where) if (where / TEXT_FILE).is_file() else (None, None)
 
 
-def _input(info: Mapping[str, Any], model: GroundingNet) -> PictureInput:
+def picture_input(info: Mapping[str, Any], model: GroundingNet) -> PictureInput:
     """How pictures are brought to the network, by the checkpoint; 224x224 with CLIP's colours where it says nothing."""
     stored = info.get("input", {})
     try:

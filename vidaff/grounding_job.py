@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ NAME_LENGTH = 60
 class GroundSettings:
     """What to ask of which pictures, and what to write.
 
-    images: files, or folders of pictures. queries: words. checkpoint, text_model, tokenizer, device, precision: see
-    :meth:`vidaff.AffordanceGrounder.from_pretrained`. out: folder, must be new or empty unless ``overwrite``. level:
-    pixels whose heat is at least this share of the peak's make the mask. points: how many top points are told. raw:
-    form of the raw map. grasps, pose: files of :func:`vidaff.grasp.read_grasps` and ``read_pose``. approach, reach: see
-    :func:`vidaff.grasp.rank`. depth: picture or .npy on the image's grid, with ``depth_scale`` units per metre (None:
-    integers are millimetres, floats metres). intrinsics: "fx,fy,cx,cy" in pixels, or a YAML file.
+    images: files, or folders of pictures. queries: words. checkpoint, text_model, tokenizer, template, device,
+    precision: see :meth:`vidaff.AffordanceGrounder.from_pretrained`. out: folder, must be new or empty unless
+    ``overwrite``. level: pixels whose heat is at least this share of the peak's make the mask. points: how many top
+    points are told. raw: form of the raw map. grasps, pose: files of :func:`vidaff.grasp.read_grasps` and
+    ``read_pose``. approach, reach: see :func:`vidaff.grasp.rank`. depth: picture or .npy on the image's grid, with
+    ``depth_scale`` units per metre (None: integers are millimetres, floats metres). intrinsics: "fx,fy,cx,cy" in
+    pixels, or a YAML file.
     """
 
     images: Sequence[str]
@@ -48,6 +50,7 @@ class GroundSettings:
     out: Path
     text_model: str | None = None
     tokenizer: str | None = None
+    template: str | None = None
     level: float = 0.5
     points: int = 5
     raw: Literal["npy", "png", "none"] = "npy"
@@ -86,6 +89,7 @@ class GroundJob:
             settings.checkpoint,
             text_model=settings.text_model,
             tokenizer=settings.tokenizer,
+            template=settings.template,
             device=settings.device,
             precision=settings.precision,
         )
@@ -100,7 +104,7 @@ class GroundJob:
             VidaffError: a picture cannot be read, or does not fit the depth; what was done before it is kept.
         """
         names = unique_names([path.stem for path in self.images])
-        files = unique_names(self.queries)
+        files = unique_names(self.queries, endings=("_mask", "_heat"))
         for path, name in zip(self.images, names, strict=True):
             rgb = read_rgb(path)
             seen = self.grounder.look(rgb)
@@ -289,15 +293,21 @@ def write_cloud(path: Path, positions: np.ndarray, colours: np.ndarray, heat: np
             raise VidaffError(f"{path}: the point cloud could not be written; is the disk full?")
 
 
-def unique_names(names: Sequence[str]) -> list[str]:
-    """Names fit for files, in order, each once: ``Cut with!`` -> ``Cut_with``; a second one becomes ``Cut_with-2``."""
-    taken: dict[str, int] = {}
+def unique_names(names: Sequence[str], *, endings: Sequence[str] = ()) -> list[str]:
+    """Names fit for files, in order, each once: ``Cut with!`` -> ``Cut_with``; a second one becomes ``Cut_with-2``.
+
+    ``endings`` are put behind names: ``hold mask`` must not be called ``hold_mask`` beside the mask of ``hold``.
+    """
+    taken: set[str] = set()
     made = []
     for name in names:
         plain = re.sub(r"\W+", "_", name).strip("_")[:NAME_LENGTH] or "picture"
-        number = taken.get(plain.lower(), 0) + 1
-        taken[plain.lower()] = number
-        made.append(plain if number == 1 else f"{plain}-{number}")
+        if any(plain.lower().endswith(ending) for ending in endings):
+            plain = f"{plain}-1"
+        numbered = (plain if number == 1 else f"{plain}-{number}" for number in itertools.count(1))
+        chosen = next(one for one in numbered if one.lower() not in taken)
+        taken.add(chosen.lower())
+        made.append(chosen)
     return made
 
 

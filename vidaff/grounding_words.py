@@ -127,9 +127,9 @@ class Vocabulary:
         cure = f"name the CLIP whose text features it was trained with (text model); known affordances: {known}"
         if settings is None or settings.kind == "files":
             raise VidaffError(f"{words}: the checkpoint has no text feature of this and no text tower; {cure}")
-        if settings.kind == "clip" and not self.by_user and not is_local(settings.source):
+        if settings.kind == "clip" and not self.by_user and (away := missing_here(settings)):
             raise VidaffError(
-                f"{words}: the checkpoint was trained with the text tower {settings.source!r}, which is not here and "
+                f"{words}: the checkpoint was trained with the text tower {away!r}, which is not here and "
                 f"is not downloaded unasked; {cure}"
             )
         return make_text_encoder(settings, self.dim)
@@ -140,8 +140,21 @@ def key(name: str) -> str:
     return readable(name).lower()
 
 
-def is_local(source: str | None) -> bool:
-    """Whether a model is a file or folder here, or a hub id of which there is a copy in the local cache."""
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+VOCABULARY = ("tokenizer.json", "vocab.json")
+
+
+def missing_here(settings: TextSettings) -> str | None:
+    """Which of a text tower and its tokenizer would have to be downloaded; None when both are here."""
+    if not is_local(settings.source, WEIGHTS):
+        return settings.source or "(none)"
+    if settings.tokenizer is not None and not is_local(settings.tokenizer, VOCABULARY):
+        return settings.tokenizer
+    return None
+
+
+def is_local(source: str | None, files: Sequence[str]) -> bool:
+    """Whether a model is a file or folder here, or a hub id with one of ``files`` in the local cache."""
     if source is None:
         return False
     if Path(source).exists():
@@ -150,7 +163,7 @@ def is_local(source: str | None) -> bool:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return isinstance(try_to_load_from_cache(source, "config.json"), str)
+        return any(isinstance(try_to_load_from_cache(source, file), str) for file in files)
     except HFValidationError:
         return False
 
@@ -163,6 +176,7 @@ def vocabulary(
     *,
     text_model: str | None = None,
     tokenizer: str | None = None,
+    template: str | None = None,
     folder: Path | None = None,
     default_affordances: Sequence[str] = (),
 ) -> Vocabulary:
@@ -175,6 +189,7 @@ def vocabulary(
         dim: width of its text features.
         text_model: the user's text tower, for words of which no feature is stored.
         tokenizer: of that tower, if it is an archive without one.
+        template: prompt for that tower, '{}' stands for the word; default: the checkpoint's, else the word alone.
         folder: of the checkpoint; a tower named by a relative path is looked for there first.
         default_affordances: names of a checkpoint that says none.
 
@@ -183,17 +198,34 @@ def vocabulary(
     """
     names = _names(info, table) or tuple(default_affordances)
     if text_model is None:
+        if tokenizer is not None or template is not None:
+            raise VidaffError("a tokenizer and a template belong to a text model, which is not named")
         settings = stored
         if stored is not None and stored.source and folder is not None and (folder / stored.source).exists():
             settings = stored.model_copy(update={"source": str(folder / stored.source)})
         return Vocabulary(table, settings, dim, affordances=names)
+    settings = tower_settings(stored, text_model, tokenizer, template)
+    return Vocabulary(table, settings, dim, affordances=names, by_user=True)
+
+
+def tower_settings(
+    stored: TextSettings | None, text_model: str, tokenizer: str | None = None, template: str | None = None
+) -> TextSettings:
+    """The user's text tower, asked as the checkpoint's features (``stored``) were made; arguments of `vocabulary`.
+
+    Raises:
+        VidaffError: a network that was trained without a tower, or a template without a place for the word.
+    """
     if stored is not None and stored.kind == "spelling":
         raise VidaffError(
             "the network was trained with features of spelling, which no text model makes; leave the text model out"
         )
     changes = {"kind": "clip", "source": text_model, "tokenizer": tokenizer}
-    settings = (stored or TextSettings()).model_copy(update=changes)
-    return Vocabulary(table, settings, dim, affordances=names, by_user=True)
+    if template is not None:
+        if template.count("{}") != 1:
+            raise VidaffError(f"template {template!r}: must hold '{{}}' once, for the word")
+        changes["template"] = template
+    return (stored or TextSettings()).model_copy(update=changes)
 
 
 def _names(info: dict[str, Any], table: TextTable | None) -> tuple[str, ...]:

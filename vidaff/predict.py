@@ -31,6 +31,7 @@ from vidaff.errors import VidaffError
 from vidaff.flow3d import METHODS, Intrinsics, SceneFlow, pack_flow
 from vidaff.frames import FrameError, check_depth, check_rgb, default_intrinsics, enlarge_labels, wxh
 from vidaff.hub import hub_folder, is_hub_id
+from vidaff.models.precision import fast_bf16_convolutions, fast_bf16_products
 from vidaff.models.video import StreamState, VideoAffordanceNet, VideoOutput
 from vidaff.models.video.inputs import InputCoder
 from vidaff.weights import CHECKPOINT_FILES, flow_method, load_checkpoint, model_taxonomy, save_checkpoint
@@ -316,32 +317,22 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_precision(name: str, device: torch.device, parameters: int) -> str:
+def pick_precision(name: str, device: torch.device, parameters: int, *, products: bool = False) -> str:
     """Resolve "auto" for a network of so many parameters: bf16 where it is faster, else fp32.
 
-    That is on GPUs, and on processors with bf16 matrix tiles (AMX) if the network is large: for small ones the
-    conversions between its layers cost what the faster convolutions gain.
+    That is on GPUs, and on processors with bf16 instructions that help (:mod:`vidaff.models.precision`) if the network
+    is large: for small ones the conversions between its layers cost what the faster layers gain. ``products``: the
+    network is made of matrix products, as transformers are, not of convolutions.
     """
     if name not in PRECISIONS:
         raise VidaffError(f"unknown precision {name!r}; known: {', '.join(PRECISIONS)}")
     if name != "auto":
         return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if device.type == "cpu" and parameters >= LARGE_NETWORK and _has_bf16_tiles() else "fp32"
+    fast = fast_bf16_products(device) if products else fast_bf16_convolutions(device)
+    return "bf16" if fast and (device.type == "cuda" or parameters >= LARGE_NETWORK) else "fp32"
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
     if min(size) < 8:
         raise VidaffError(f"size: at least 8x8 pixels are needed, got {wxh(size)}")
     return int(size[0]), int(size[1])
-
-
-def _has_bf16_tiles() -> bool:
-    """Whether the processor has matrix tiles (AMX) for bf16.
-
-    Processors with the older AVX-512 instructions alone run convolutions in bf16 slower than in fp32: 75 against
-    120 GFLOP/s a core, measured on 512-channel 3x3 convolutions.
-    """
-    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(asked and asked())

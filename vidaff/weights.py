@@ -77,6 +77,8 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     path = resolve_checkpoint(path_or_name)
     state, config = read_checkpoint(path, FORMAT)
     recipe = recipe_from_dict(settings_block(config, "recipe", path), where=f"{path}: recipe")
+    with torch.device("meta"):  # settings that lie must not ask for more memory than the weights that are there
+        check_names(build_video_model(recipe.model), state, path)
     model = build_video_model(recipe.model)
     load_strict(model, state, path)
     return Checkpoint(model.eval(), recipe, settings_block(config, "info", path))
@@ -184,18 +186,24 @@ def settings_block(config: Mapping[str, Any], key: str, path: Path) -> dict[str,
 
 def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
     """Put ``state`` into ``model``; raise :class:`VidaffError` unless names and shapes agree and all is finite."""
+    check_names(model, state, path)
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise VidaffError(f"{path}: {name} holds numbers that are not finite; did its training diverge?")
+    model.load_state_dict(dict(state))
+
+
+def check_names(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise :class:`VidaffError` unless ``state`` has the names and shapes of ``model``, which may be on ``meta``."""
     expected = model.state_dict()
     for name, tensor in expected.items():
         if name not in state:
             _mismatch(path, f"{name} is missing")
         if state[name].shape != tensor.shape:
             _mismatch(path, f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}")
-        if not torch.isfinite(state[name]).all():
-            raise VidaffError(f"{path}: {name} holds numbers that are not finite; did its training diverge?")
     extra = sorted(set(state) - set(expected))
     if extra:
         _mismatch(path, f"{extra[0]} is unknown")
-    model.load_state_dict(dict(state))
 
 
 def _mismatch(path: Path, what: str) -> NoReturn:

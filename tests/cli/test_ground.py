@@ -184,3 +184,11 @@ def test_help_shows_examples_and_outputs() -> None:
     said = run("--help")
     for word in ("Examples:", "--text-model", "_mask.png", "--grasps", "nearest known"):
         assert word in said
+
+
+def test_a_query_that_ends_in_mask_has_files_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
+    write_image(tmp_path / "x.png", np.full((40, 60, 3), 90, np.uint8))
+    queries = ["--query", "hold", "--query", "hold mask"]
+    run(tmp_path / "x.png", *queries, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out" / "x").glob("*.png")}
+    assert names == {"hold.png", "hold_mask.png", "hold_mask-1.png", "hold_mask-1_mask.png"}

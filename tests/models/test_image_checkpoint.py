@@ -145,3 +145,27 @@ def test_convert_of_damaged_and_missing_files(tmp_path: Path) -> None:
     torch.save({"state_dict": tiny_network().state_dict()}, tmp_path / "good.ckpt")
     with pytest.raises(VidaffError, match="multiple of"):
         run("plsp", tmp_path / "good.ckpt", "--out", tmp_path / "out", "--encoder-heads", "5", "--fuser-heads", "4")
+
+
+def test_convert_says_that_the_authors_chose_the_epoch_on_the_test_split(tmp_path: Path) -> None:
+    for task, rule in (("grounding", "test-kld"), ("refinement", None)):
+        torch.save({"state_dict": tiny_network(task=task).state_dict()}, tmp_path / f"{task}.ckpt")
+        run("plsp", tmp_path / f"{task}.ckpt", "--out", tmp_path / task, *TINY)
+        assert load_grounder(tmp_path / task).info.get("select") == rule
+
+
+def test_convert_refuses_tensors_that_repeat_one_number(tmp_path: Path) -> None:
+    state = tiny_network().state_dict()
+    state["encoder.proj"] = torch.zeros(1).expand(1 << 20, 1 << 20)  # 4 TiB, stored as one number
+    torch.save({"state_dict": state}, tmp_path / "bomb.ckpt")
+    with pytest.raises(VidaffError, match="claim more numbers than the file holds"):
+        run("plsp", tmp_path / "bomb.ckpt", "--out", tmp_path / "out", *TINY)
+
+
+@pytest.mark.parametrize("name", ["encoder.positional_embedding", "verb_fuser.regressor_blocks.0.mlp_cross.fc1.weight"])
+def test_convert_of_empty_tensors_is_one_line(tmp_path: Path, name: str) -> None:
+    state = tiny_network().state_dict()
+    state[name] = state[name][:0] if name.startswith("encoder") else state[name][:, :0].clone()
+    torch.save({"state_dict": state}, tmp_path / "empty.ckpt")
+    with pytest.raises(VidaffError, match=f"{name} of shape .* is empty"):
+        run("plsp", tmp_path / "empty.ckpt", "--out", tmp_path / "out", *TINY)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tests.models.image_models import tiny_network, tiny_settings
 from vidaff.models.image import from_plsp_state_dict
 from vidaff.models.image.exocentric import misalignment, pool_object
-from vidaff.models.image.features import resize_positions
+from vidaff.models.image.features import ImageFeatures, resize_positions
 from vidaff.models.image.fuser import DropPath
 from vidaff.models.image.losses import GroundingTargets, grounding_losses, parameter_groups, text_distance
 
@@ -223,3 +223,14 @@ def test_full_size_forward() -> None:
     logits = model(image, text)
     assert logits.shape == (1, 1, 56, 56)
     torch.testing.assert_close(again(image, text), logits, atol=0, rtol=0)
+
+
+def test_bf16_training_keeps_places_and_logits_in_fp32() -> None:
+    decoder = tiny_network().pred_decoder
+    exact = decoder.pe_layer((4, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(decoder.pe_layer((4, 4)), exact)
+        features = ImageFeatures(torch.randn(1, 17, 32), (4, 4))
+        logits = decoder(torch.randn(1, 1, 32), features)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())

@@ -52,9 +52,12 @@ def plsp(
     except ValueError as error:
         raise VidaffError(f"{file}: {_reason(error)}") from error
     prepare_output_dir(out, overwrite=overwrite)
-    save_grounder(out, model, settings, {"source": file.name, "origin": "WSAG-PLSP checkpoint of the authors"})
-    count = sum(weight.numel() for weight in model.parameters())
+    info = {"source": file.name, "origin": "WSAG-PLSP checkpoint of the authors"}
     kind = "grounding" if isinstance(model, GroundingNet) else "refinement"
+    if kind == "grounding":
+        info["select"] = "test-kld"  # the authors' only rule: the file is that of the lowest KLD on the test split
+    save_grounder(out, model, settings, info)
+    count = sum(weight.numel() for weight in model.parameters())
     # Wrong heads give a network that runs and is wrong, so what was assumed is said.
     assumed = f"{encoder_heads} heads in the encoder, {fuser_heads} in the fuser, {decoder_heads} in the decoder"
     click.echo(f"{kind} network of {count:,} parameters in {out} ({assumed})")
@@ -72,6 +75,9 @@ def _state_dict(file: Path) -> dict[str, Any]:
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise VidaffError(f"{file}: holds no state_dict of tensors; is it a checkpoint of WSAG-PLSP?")
+    # A tensor may repeat one stored number without end, and copies of it would take all memory.
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > file.stat().st_size:
+        raise VidaffError(f"{file}: refused, its tensors claim more numbers than the file holds")
     return {str(name): tensor for name, tensor in state.items()}
 
 

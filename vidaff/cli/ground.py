@@ -28,6 +28,7 @@ Examples:
     help="CLIP (folder, hub id or OpenAI archive) for words that the checkpoint does not hold.",
 )  # fmt: skip
 @click.option("--tokenizer", type=NAME, help="CLIP's tokenizer (folder or hub id), if the text model is an archive.")
+@click.option("--template", help="Prompt for the text model, '{}' stands for the word.  [default: the checkpoint's]")
 @click.option(
     "--level", type=FiniteRange(min=0, max=1), default=0.5, show_default=True,
     help="The mask holds pixels of at least this share of the highest heat.",

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from vidaff.config import Settings, read_recipe, validate_settings
 from vidaff.labels.ops import HOLE_AREA, KEPT_SCORE
-from vidaff.labels.refine_recipe import RefineRecipe, read_refine_block
+from vidaff.labels.refine_recipe import RefineRecipe, read_refine_block, refine_of_encoder
 from vidaff.labels.settings import DetectorSettings, SegmenterSettings
-from vidaff.models.image.recipe import PictureInput
+from vidaff.models.image.recipe import PictureInput, of_encoder
 from vidaff.models.image.settings import ClipVisionSettings, EncoderName, GrounderSettings
 from vidaff.models.image.text_table import TextSettings
 
@@ -109,4 +109,6 @@ def load_label_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -
 
 def label_recipe_from_dict(data: dict[str, Any], *, where: str) -> LabelRecipe:
     """Validate a plain dictionary; ``where`` names its origin in the error."""
-    return validate_settings(LabelRecipe, data, where=where)
+    recipe = validate_settings(LabelRecipe, data, where=where)
+    refine = refine_of_encoder(recipe.refine)
+    return recipe.model_copy(update={"encoder": of_encoder(recipe.encoder, recipe.encoder.kind), "refine": refine})

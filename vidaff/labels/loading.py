@@ -12,6 +12,7 @@ import torch
 from vidaff.config import Settings
 from vidaff.errors import VidaffError
 from vidaff.models.image.pretrained import load_pretrained
+from vidaff.models.precision import fast_bf16_products
 
 Value = TypeVar("Value")
 SAMPLES = 256
@@ -30,16 +31,9 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def fast_bf16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bf16 matrices faster than fp32 ones."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
-
-
 def uses_bf16(device: torch.device, precision: str) -> bool:
     """Whether ``precision`` (auto, fp32, bf16) means bf16 on ``device``."""
-    return precision == "bf16" or (precision == "auto" and fast_bf16(device))
+    return precision == "bf16" or (precision == "auto" and fast_bf16_products(device))
 
 
 def required(value: str | None, what: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vidaff.config import Settings, apply_override, read_recipe, validate_settings
 from vidaff.errors import VidaffError
-from vidaff.models.image.recipe import PictureInput
+from vidaff.models.image.recipe import PictureInput, check_patch, of_encoder
 from vidaff.models.image.settings import GrounderSettings
 
 NAME = "refine"
@@ -127,6 +127,7 @@ class RefineRecipe(Settings):
     def _trainable(self) -> RefineRecipe:
         if self.model.task != "refinement":
             raise ValueError("model.task: only the refinement network is trained by these recipes")
+        check_patch(self.input, self.model)
         return self
 
 
@@ -142,7 +143,12 @@ def load_refine_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) 
 
 def refine_recipe_from_dict(data: dict[str, Any], *, where: str) -> RefineRecipe:
     """Validate a plain dictionary; ``where`` names its origin in the error."""
-    return validate_settings(RefineRecipe, data, where=where)
+    return refine_of_encoder(validate_settings(RefineRecipe, data, where=where))
+
+
+def refine_of_encoder(recipe: RefineRecipe) -> RefineRecipe:
+    """``recipe`` whose pictures have the mean and deviation of its encoder, where it names none of its own."""
+    return recipe.model_copy(update={"input": of_encoder(recipe.input, recipe.model.encoder)})
 
 
 def read_refine_block(block: Any, overrides: Iterable[str], where: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _from_files(dim: int, data: str | Path, split: str, labels: str | Path | Non
 def _encoded(settings: TextSettings, dim: int, classes: Classes, pairs: Sequence[Pair]) -> TextTable:
     encoder = make_text_encoder(settings, dim)
     texts = read_part_texts(settings.parts)
-    phrases = {" ".join(pair): parts_phrase(".".join(part_words(texts, *pair))) for pair in pairs}
+    phrases = {" ".join(pair): parts_phrase(".".join(part_words(texts, *pair)), settings.join) for pair in pairs}
     return TextTable(
         dict(zip(classes.affordances, encoder(classes.affordances), strict=True)),
         dict(zip(classes.objects, encoder(classes.objects), strict=True)),

@@ -26,7 +26,7 @@ def make_text_features(settings: TextSettings, dim: int, pairs: Iterable[Pair], 
     """
     pairs = sorted(set(pairs))
     encoder = make_text_encoder(settings, dim)
-    parts = [parts_phrase(".".join(part_words(names, *pair))) for pair in pairs]
+    parts = [parts_phrase(".".join(part_words(names, *pair)), settings.join) for pair in pairs]
     return TextFeatures(
         _named(encoder, sorted({verb for verb, _ in pairs})),
         _named(encoder, sorted({thing for _, thing in pairs})),

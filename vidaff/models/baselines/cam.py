@@ -23,10 +23,18 @@ from vidaff.config import Settings, read_recipe, validate_settings
 from vidaff.errors import VidaffError
 from vidaff.models.image.build import build_encoder, pretrained_grounder
 from vidaff.models.image.features import VisualEncoder, encode
-from vidaff.models.image.recipe import PictureInput
+from vidaff.models.image.recipe import PictureInput, check_patch, of_encoder
 from vidaff.models.image.settings import ClipVisionSettings, EncoderName, GrounderSettings
 from vidaff.predict import pick_device
-from vidaff.weights import VERSION, load_strict, read_checkpoint, resolve_checkpoint, settings_block, write_checkpoint
+from vidaff.weights import (
+    VERSION,
+    check_names,
+    load_strict,
+    read_checkpoint,
+    resolve_checkpoint,
+    settings_block,
+    write_checkpoint,
+)
 
 NAME = "cam"
 """Name of the model at the command line, and first word of its recipes' names."""
@@ -95,6 +103,11 @@ class CamRecipe(Settings):
     input: PictureInput = PictureInput()
     train: CamTrain = CamTrain()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> CamRecipe:
+        check_patch(self.input, self.model.vision)
+        return self
+
 
 def load_cam_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> CamRecipe:
     """Load a recipe of the baseline and apply ``block.key=value`` overrides; raise :class:`VidaffError`."""
@@ -104,7 +117,8 @@ def load_cam_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> 
 
 def cam_recipe_from_dict(data: dict[str, Any], *, where: str) -> CamRecipe:
     """Validate a plain dictionary; ``where`` names its origin in the error."""
-    return validate_settings(CamRecipe, data, where=where)
+    recipe = validate_settings(CamRecipe, data, where=where)
+    return recipe.model_copy(update={"input": of_encoder(recipe.input, recipe.model.encoder)})
 
 
 class CamNet(nn.Module):
@@ -217,6 +231,10 @@ def load_cam(path_or_name: str | Path) -> CamCheckpoint:
     if not isinstance(names, list) or not 0 < len(names) <= MAX_NAMES or not all(isinstance(n, str) for n in names):
         raise VidaffError(f"{path}: info.affordances must be a list of 1 to {MAX_NAMES} names")
     try:
+        # Without memory first: settings that lie must not ask for more of it than the weights that are there.
+        with torch.device("meta"):
+            planned, _ = build_cam(recipe.model, len(names))
+        check_names(planned, state, path)
         model, _ = build_cam(recipe.model, len(names))
     except (ValueError, ValidationError) as error:
         raise VidaffError(f"{path}: recipe: {error}") from error

@@ -24,7 +24,8 @@ GELU_SLOPE = 1.702
 def to_bfloat16(model: nn.Module) -> nn.Module:
     """A copy of ``model`` for inference on the device that it is on; ``model`` is left as it is.
 
-    Measured in :file:`scripts/bench/ground.py`. Only processors with bf16 matrix tiles and GPUs gain by it.
+    Measured in :file:`scripts/bench/ground.py`. Only GPUs and processors with bf16 instructions gain
+    by it.
     """
     low = copy.deepcopy(model).requires_grad_(False).eval()
     _lower_children(low)

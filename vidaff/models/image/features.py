@@ -60,7 +60,7 @@ def resize_positions(table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor
 
 def square_side(count: int) -> int:
     """Side of a square of ``count`` cells; raise :class:`ValueError` when ``count`` is no square."""
-    side = round(count**0.5)
-    if side * side != count:
+    side = round(max(count, 0) ** 0.5)
+    if count < 1 or side * side != count:
         raise ValueError(f"a position table must be of a square grid, got {count} cells")
     return side

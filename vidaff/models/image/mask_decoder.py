@@ -124,7 +124,8 @@ class RandomPlaces(nn.Module):
             for side in grid
         )
         centres = torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))], dim=-1)  # (h * w, 2), -1..1
-        angles = 2 * math.pi * (centres @ matrix.float())
+        with torch.autocast(matrix.device.type, enabled=False):  # bf16 has too few digits for angles of many turns
+            angles = 2 * math.pi * (centres @ matrix.float())
         return torch.cat([angles.sin(), angles.cos()], dim=-1)[None].to(matrix.dtype)
 
 
@@ -202,8 +203,9 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(tokens, image, self.pe_layer(features.grid))
         maps = self.output_upscaling(image.transpose(1, 2).unflatten(2, features.grid))  # (B * Q, C, h', w')
         weights = self.output_hypernetworks_mlp(tokens[:, :1])  # (B * Q, 1, C)
-        logits = (weights @ maps.flatten(2)).unflatten(2, maps.shape[-2:])  # (B * Q, 1, h', w')
-        return logits.unflatten(0, (-1, count)).squeeze(2).float()
+        with torch.autocast(maps.device.type, enabled=False):  # logits keep their digits, as in bf16 inference
+            logits = (weights.float() @ maps.flatten(2).float()).unflatten(2, maps.shape[-2:])  # (B * Q, 1, h', w')
+        return logits.unflatten(0, (-1, count)).squeeze(2)
 
     def _tokens(self, query: torch.Tensor, class_token: torch.Tensor) -> torch.Tensor:
         parts = [query, class_token.expand_as(query)]

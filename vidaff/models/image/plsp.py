@@ -110,6 +110,8 @@ def _shape(state: State, name: str, axes: int) -> tuple[int, ...]:
     shape = tuple(state[name].shape)
     if len(shape) != axes:
         raise ValueError(f"not weights of WSAG-PLSP: {name} has shape {shape}, expected {axes} axes")
+    if 0 in shape:
+        raise ValueError(f"not weights of WSAG-PLSP: {name} of shape {shape} is empty")
     return shape
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from vidaff.config import Settings, Size, read_recipe, validate_settings
 from vidaff.models.image.losses import LossWeights
-from vidaff.models.image.settings import GrounderSettings
+from vidaff.models.image.settings import EncoderName, GrounderSettings
 from vidaff.models.image.text_table import TextSettings
 
 NAME = "grounder"
@@ -21,6 +21,13 @@ SEEDS = (1, 10, 100, 1000, 10000)
 """The seeds over which the paper averages (its appendix, and the authors' code)."""
 
 Triple = tuple[float, float, float]
+CLIP_COLOURS: tuple[Triple, Triple] = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_COLOURS: tuple[Triple, Triple] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+COLOURS: dict[EncoderName, tuple[Triple, Triple]] = {
+    "clip": CLIP_COLOURS, "owlvit": CLIP_COLOURS,
+    "dino": IMAGENET_COLOURS, "dinov2": IMAGENET_COLOURS, "sam": IMAGENET_COLOURS,
+}  # fmt: skip
+"""Mean and deviation of RGB in 0..1 with which each encoder was trained. Source: their published processors."""
 Select = Literal["heldout", "last", "test-kld"]
 SELECTIONS = {
     "heldout": "lowest KLD on pictures held out of the training split, against their pseudo-labels",
@@ -33,8 +40,8 @@ class PictureInput(Settings):
     """Pictures that a network is fed with."""
 
     size: Size = Field((224, 224), description="height and width of the network's input in pixels")
-    mean: Triple = Field((0.48145466, 0.4578275, 0.40821073), description="of RGB in 0..1; the default is CLIP's")
-    std: Triple = Field((0.26862954, 0.26130258, 0.27577711), description="of RGB in 0..1; the default is CLIP's")
+    mean: Triple = Field(CLIP_COLOURS[0], description="of RGB in 0..1; recipes take that of their encoder")
+    std: Triple = Field(CLIP_COLOURS[1], description="of RGB in 0..1; recipes take that of their encoder")
 
     @model_validator(mode="after")
     def _fits(self) -> PictureInput:
@@ -43,6 +50,23 @@ class PictureInput(Settings):
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
         return self
+
+
+Inputs = TypeVar("Inputs", bound=PictureInput)
+
+
+def of_encoder(inputs: Inputs, encoder: EncoderName) -> Inputs:
+    """``inputs`` with the mean and deviation of ``encoder``, where the recipe names none of its own."""
+    own = dict(zip(("mean", "std"), COLOURS[encoder], strict=True))
+    return inputs.model_copy(update={key: value for key, value in own.items() if key not in inputs.model_fields_set})
+
+
+def check_patch(inputs: PictureInput, network: GrounderSettings) -> None:
+    """Raise :class:`ValueError` unless pictures divide into the patches of the encoder."""
+    if inputs.size[0] % network.patch:
+        raise ValueError(
+            f"input.size {inputs.size[0]}: must be a multiple of {network.patch}, the patch of {network.encoder}"
+        )
 
 
 class GrounderInput(PictureInput):
@@ -139,8 +163,7 @@ class GrounderRecipe(Settings):
             raise ValueError("model.task: only the grounding network is trained by these recipes")
         if not (self.model.reasoning and self.model.exocentric):
             raise ValueError("switch modules off by train.reasoning=none and train.alignment=none, not in model")
-        if self.model.encoder == "clip" and self.input.size[0] % self.model.clip.patch:
-            raise ValueError(f"input.size must be a multiple of the patch of {self.model.clip.patch} pixels")
+        check_patch(self.input, self.model)
         return self
 
     @property
@@ -162,4 +185,5 @@ def load_grounder_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()
 
 def grounder_recipe_from_dict(data: dict[str, Any], *, where: str) -> GrounderRecipe:
     """Validate a plain dictionary; ``where`` names its origin in the error."""
-    return validate_settings(GrounderRecipe, data, where=where)
+    recipe = validate_settings(GrounderRecipe, data, where=where)
+    return recipe.model_copy(update={"input": of_encoder(recipe.input, recipe.model.encoder)})

@@ -80,6 +80,17 @@ class GrounderSettings(Settings):
             raise ValueError("backbone is for encoders other than clip, whose settings are under 'clip'")
         return self
 
+    @property
+    def patch(self) -> int:
+        """Side of a patch of the visual encoder in pixels."""
+        if self.encoder == "clip":
+            return self.clip.patch
+        default = 14 if self.encoder == "dinov2" else 16
+        patch = (self.backbone or {}).get("patch_size", default)
+        if not isinstance(patch, int) or patch < 1:
+            raise ValueError(f"backbone.patch_size must be a positive whole number, got {patch!r}")
+        return patch
+
 
 GROUNDERS: dict[str, GrounderSettings] = {"wsag-plsp": GrounderSettings()}
 """Name of a published network -> its settings; each has a card in ``models/``."""

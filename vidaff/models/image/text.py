@@ -111,9 +111,9 @@ def readable(phrase: str) -> str:
     return words
 
 
-def parts_phrase(parts: str) -> str:
+def parts_phrase(parts: str, join: str = " and ") -> str:
     """The part texts of a mapping, several of them separated by dots, as one phrase: ``a.b`` -> ``a and b``.
 
     How the authors joined them is unknown.
     """
-    return " and ".join(readable(part) for part in parts.split(".") if part.strip())
+    return join.join(readable(part) for part in parts.split(".") if part.strip())

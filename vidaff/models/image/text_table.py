@@ -39,6 +39,7 @@ class TextSettings(Settings):
     source: str | None = Field(None, description="clip: folder or hub id of a CLIPModel, or OpenAI's archive")
     tokenizer: str | None = Field(None, description="clip: folder or hub id of the tokenizer, if not that of source")
     template: str = Field(TEMPLATE, description="prompt, '{}' stands for the phrase")
+    join: str = Field(" and ", max_length=40, description="what stands between several parts of a pair")
     parts: str | None = Field(None, description="file of part texts as vidaff/mappings/agd20k-parts.yaml; default: it")
 
     @field_validator("template")

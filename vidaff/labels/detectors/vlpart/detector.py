@@ -33,7 +33,8 @@ class VLPart:
     Args:
         net: the network, on its device.
         texts: gives the features of names; None: the checkpoint had no text tower and none was named.
-        precision: ``fp32``, ``bf16`` (autocast), or ``auto``, which is bf16 on a GPU and on CPUs with AMX.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``, which is bf16 on a GPU and on CPUs with
+                bf16 instructions.
     """
 
     name = "vlpart"
