@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from tests.datasets.still_trees import write_iit
+from tests.datasets.still_trees import write_iit, write_umd
 from tests.toy import toy_clip, write_toy_file
 from vidaff.cli import cli
 from vidaff.config import load_recipe, recipe_names
@@ -226,6 +226,50 @@ def test_objects_without_a_name_are_the_patches_of_labels():
     assert np.array_equal(find_objects(mask, None, 9, one=True) == 0, mask < 9)
     allowed = allowed_classes(mask, None, 9)
     assert (allowed[0] == 0).all() and allowed[3, 3] == 1 and allowed[11, 11] == 8 and allowed[18, 18] == 1 << 9
+
+
+class Spy(torch.nn.Module):
+    """Stands for the backbone and notes the size of what it is shown."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.sizes, self.out_channels = inner, [], inner.out_channels
+
+    def forward(self, images):
+        self.sizes.append(tuple(images.shape[-2:]))
+        return self.inner(images)
+
+
+def shown(checkpoint, data, **options):
+    """Sizes at which a network sees the pictures of UMD."""
+    loaded = load_detector(checkpoint)
+    loaded.model.backbone = Spy(loaded.model.backbone)
+    evaluate(loaded, data, dataset="umd", device="cpu", progress=False, limit=2, **options)
+    return set(loaded.model.backbone.sizes)
+
+
+def test_a_model_of_centre_squares_sees_whole_pictures_at_the_scale_of_its_training(tmp_path):
+    """Squares of 32 pixels became 64: whole pictures of 48x64 become 96x128, and are not squeezed into a square."""
+    umd = write_umd(tmp_path)
+    crops = PrepareSettings(size=(32, 32), centre_crop=32, flow="none")
+    whole = PrepareSettings(size=(48, 64), flow="none")
+    cropped = prepare_clips("umd", umd, tmp_path / "crop.h5", crops, workers=1, progress=False)
+    uncropped = prepare_clips("umd", umd, tmp_path / "whole.h5", whole, workers=1, progress=False)
+    best = run(cropped, tmp_path / "run", "train.epochs=1", dataset="umd")
+    assert load_detector(best).info["view"] == {"centre_crop": 32}
+    assert shown(best, umd) == {(96, 128)}
+    assert shown(best, cropped) == {(64, 64)}
+    with pytest.raises(VidaffError, match="prepare it with the same --centre-crop"):
+        shown(best, uncropped)
+    square = load_dataset("umd", umd, "val", centre_crop=24)
+    assert shown(best, square) == {(48, 48)}
+    result = evaluate(best, square, dataset="umd", device="cpu", progress=False, limit=2)
+    assert result.grid == "their centre 24 pixels at their recorded size"
+    other = run(umd, tmp_path / "other", "train.epochs=1", dataset="umd")
+    assert load_detector(other).info["view"] == {"centre_crop": None}
+    assert shown(other, umd) == shown(other, uncropped) == {(64, 64)}
+    with pytest.raises(VidaffError, match="trained on whole pictures"):
+        shown(other, cropped)
 
 
 @pytest.fixture(scope="module")

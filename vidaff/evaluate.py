@@ -227,12 +227,13 @@ def _grid(clips: ClipDataset) -> str:
     """The pixels that are scored, in words; empty for clips, whose grid the table does not tell."""
     from vidaff.datasets.prepared_stills import PreparedStills
     from vidaff.datasets.stills import StillDataset
+    from vidaff.training.stills import view_of
 
+    crop = view_of(clips)["centre_crop"]
+    part = "whole pictures" if crop is None else f"their centre {crop} pixels"
     if isinstance(clips, PreparedStills):
-        crop = clips.settings.get("centre_crop")
-        part = "whole pictures" if crop is None else f"their centre {crop} pixels"
         return f"{part}, prepared at {clips.size[1]}x{clips.size[0]}"
-    return "whole pictures at their recorded size" if isinstance(clips, StillDataset) else ""
+    return f"{part} at their recorded size" if isinstance(clips, StillDataset) else ""
 
 
 def _runner(
@@ -247,7 +248,7 @@ def _runner(
         return Runner(checkpoint, device=device, static=static, zero_flow=zero_flow)
     from vidaff.models.baselines.runner import DetectorRunner
 
-    return DetectorRunner(checkpoint, device=device)
+    return DetectorRunner(checkpoint, clips, device=device)
 
 
 def read_results(folder: str | Path, *, dataset: str, split: str) -> dict[str, Any]:

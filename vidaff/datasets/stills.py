@@ -66,7 +66,7 @@ class StillDataset(ClipDataset):
         if centre_crop is not None and centre_crop < 8:
             raise VidaffError(f"centre_crop must be at least 8, got {centre_crop}")
         super().__init__(infos)
-        self._size, self._centre_crop = size, centre_crop
+        self._size, self.centre_crop = size, centre_crop
         bits = np.zeros(256, np.uint16)
         bits[: self.taxonomy.background] = 1 << np.arange(self.taxonomy.background, dtype=np.uint16)
         self._bits, self._ids = bits, self.taxonomy.from_disk()
@@ -90,9 +90,9 @@ class StillDataset(ClipDataset):
     def window(self, recorded: Size) -> Window:
         """The part of a recorded grid of (height, width) that is kept, and the size it is brought to."""
         height, width = recorded
-        if self._centre_crop is None:
+        if self.centre_crop is None:
             return Window(0, 0, height, width, self._size or recorded)
-        side = min(self._centre_crop, height, width)
+        side = min(self.centre_crop, height, width)
         return Window((height - side) // 2, (width - side) // 2, side, side, self._size or (side, side))
 
     def read(self, index: int, frames: slice | None = None) -> Clip:

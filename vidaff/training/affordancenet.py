@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 
 from vidaff import __version__
 from vidaff.config import dump_recipe
-from vidaff.datasets import load_dataset
+from vidaff.datasets import STILLS, load_dataset
 from vidaff.datasets.base import ClipDataset
 from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
@@ -44,6 +44,7 @@ from vidaff.training.exportable import ExportableModule
 from vidaff.training.history import next_sitting
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
 from vidaff.training.runs import clear_run, fit
+from vidaff.training.stills import view_of
 from vidaff.weights import load_torch_file
 
 LOSSES = {
@@ -259,7 +260,7 @@ def _check(store: PictureStore, world: int) -> None:
 def _build_module(
     recipe: DetectorRecipe, store: PictureStore, objects: list[str], dataset: str, data: str | Path
 ) -> DetectorModule:
-    info = {
+    info: dict[str, Any] = {
         "vidaff": __version__,
         "dataset": dataset,
         "classes": list(taxonomy_of(dataset).classes),
@@ -267,6 +268,8 @@ def _build_module(
         "data": Path(data).name,
         "train_pictures": len(store),
     }
+    if dataset in STILLS:
+        info["view"] = view_of(store.dataset)
     steps = recipe.train.epochs * (len(store) // recipe.train.batch_size)
     try:
         return DetectorModule(recipe, steps=steps, info=info)

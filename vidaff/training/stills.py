@@ -62,7 +62,8 @@ def check_counts(recipe: Recipe, dataset: str) -> None:
 
 def view_of(dataset: ClipDataset) -> dict[str, Any]:
     """What the model sees of a recorded picture: ``{"centre_crop": side}`` in its pixels, None = the whole picture."""
-    return {"centre_crop": getattr(dataset, "settings", {}).get("centre_crop")}
+    stored = getattr(dataset, "settings", {}).get("centre_crop")
+    return {"centre_crop": getattr(dataset, "centre_crop", stored)}
 
 
 def _value(recipe: Recipe, key: str) -> Any:

@@ -38,11 +38,23 @@ class AffordanceNet(GeneralizedRCNN):
     """
 
     @torch.no_grad()
-    def segment(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Affordance probabilities (K + 1, H, W) of each picture (3, H, W) in [0, 1]; class K is the background."""
+    def segment(
+        self, images: Sequence[torch.Tensor], *, input_size: tuple[int, int] | None = None
+    ) -> list[torch.Tensor]:
+        """Affordance probabilities (K + 1, H, W) of each picture (3, H, W) in [0, 1]; class K is the background.
+
+        ``input_size``: height and width that the pictures are brought to; None takes those of the training.
+        """
+        usual = self.transform.fixed_size
+        if input_size is not None:
+            self.transform.fixed_size = (input_size[1], input_size[0])
+        try:
+            detections = self(list(images))
+        finally:
+            self.transform.fixed_size = usual
         return [
             paste(detection, (image.shape[-2], image.shape[-1]))
-            for image, detection in zip(images, self(list(images)), strict=True)
+            for image, detection in zip(images, detections, strict=True)
         ]
 
 
