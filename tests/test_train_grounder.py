@@ -291,6 +291,7 @@ def test_text_features_are_made_once(data, tmp_path, monkeypatch):
     settings = TextSettings(kind="spelling")
     same = {"classes": read_classes(data), "pairs": sorted(PARTS), "data": data, "split": "seen", "cache": tmp_path}
     first = text_table(settings, 32, **same)
+    first.save(tmp_path, settings)
     monkeypatch.setattr(SpellingEncoder, "__call__", lambda *_: pytest.fail("made again"))
     again = text_table(settings, 32, **same)
     torch.testing.assert_close(again.parts, first.parts)

@@ -39,6 +39,7 @@ from vidaff.training.history import next_sitting
 from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
 from vidaff.training.runs import clear_run, fit
+from vidaff.training.same_data import PRINTS, Before, check_same_data, clip_prints
 from vidaff.training.stills import check_counts, fit_recipe, view_of
 from vidaff.weights import load_torch_file
 
@@ -124,7 +125,7 @@ def train(
     world, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     # The first process may have written there already when another one looks.
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not first)
-    last = _resume_point(recipe, out) if resume else None
+    last, before = _resume_point(recipe, out) if resume else Before()
     start = start_of_run(init, recipe.model, recipe.input, last=last)
     if first and say is not None:
         for line in start.lines():
@@ -133,13 +134,17 @@ def train(
     train_set, val_set = (_open_split(dataset, data, split, recipe) for split in ("train", "val"))
     check_counts(recipe, dataset)
     _check_data(train_set, recipe)
+    facts = {
+        "dataset": dataset, "train_clips": len(train_set), PRINTS: clip_prints(train=train_set, val=val_set),
+    }  # fmt: skip
+    check_same_data(out, before, facts)
     # Deterministic kernels are what makes a resumed run bit-identical.
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
     settings = recipe.train
     stores = [ClipStore(s, clip_length=settings.clip_length, cache=settings.cache) for s in (train_set, val_set)]
     for store in stores:
         store.fill(progress=progress)
-    module = _build_module(recipe, stores[0], dataset, data, start, progress=progress)
+    module = _build_module(recipe, stores[0], dataset, data, start, facts, progress=progress)
     if first:
         if not resume:
             clear_run(out, more=["pictures/epoch_*.png"])
@@ -201,8 +206,9 @@ def _check_data(train_set: ClipDataset, recipe: Recipe) -> None:
 
 
 def _build_module(
-    recipe: Recipe, store: ClipStore, dataset: str, data: str | Path, start: Start, *, progress: bool
-) -> VideoModule:
+    recipe: Recipe, store: ClipStore, dataset: str, data: str | Path, start: Start, facts: Mapping[str, Any], *,
+    progress: bool,
+) -> VideoModule:  # fmt: skip
     settings = recipe.train
     weights, prior = None, None
     if settings.prior_bias or settings.balance_classes or settings.background_weight != 1:
@@ -215,7 +221,7 @@ def _build_module(
         "dataset": dataset,
         "classes": list(taxonomy_of(dataset).classes),
         "data": Path(data).name,
-        "train_clips": len(store),
+        **facts,
         "flow_method": data_settings.get("flow", "none"),
         "flow_settings": data_settings.get("flow_settings"),
     }
@@ -259,19 +265,20 @@ def _trainer(recipe: Recipe, out: Path, val: ClipStore, *, world: int, device: s
     )
 
 
-def _resume_point(recipe: Recipe, out: Path) -> str | None:
-    """The last checkpoint in ``out``, None when there is none yet; refuses one made with other settings."""
+def _resume_point(recipe: Recipe, out: Path) -> Before:
+    """The last checkpoint in ``out``, none when there is none yet; refuses one made with other settings."""
     last = last_checkpoint(out)
     if not last.is_file():
-        return None
-    stored = load_torch_file(last).get("hyper_parameters", {}).get("recipe")
+        return Before()
+    content = load_torch_file(last).get("hyper_parameters", {})
+    stored = content.get("recipe")
     if not isinstance(stored, dict):
         raise VidaffError(f"{last}: carries no recipe; it was not written by vidaff train")
     before = recipe_from_dict(stored, where=str(last))
     changed = changed_keys(before, recipe)
     if changed:
         raise VidaffError(f"{out}: was trained with other settings ({', '.join(changed)}); resume with the same ones")
-    return str(last)
+    return Before(str(last), content.get("info", {}))
 
 
 def changed_keys(before: Settings, now: Settings) -> list[str]:

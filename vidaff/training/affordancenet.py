@@ -44,6 +44,7 @@ from vidaff.training.exportable import ExportableModule
 from vidaff.training.history import next_sitting
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
 from vidaff.training.runs import clear_run, fit
+from vidaff.training.same_data import PRINTS, Before, check_same_data, clip_prints
 from vidaff.training.stills import view_of
 from vidaff.weights import load_torch_file
 
@@ -212,11 +213,16 @@ def train_affordancenet(
     world, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     # The first process may have written there already when another one looks.
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not first)
-    last = _resume_point(recipe, out) if resume else None
+    last, before = _resume_point(recipe, out) if resume else Before()
     pick_device(device)
     background = taxonomy_of(dataset).background
     splits = [_open_split(dataset, data, split, recipe) for split in ("train", "val")]
     objects = object_names(splits[0])
+    facts = {
+        "dataset": dataset, "objects": objects, "train_pictures": len(splits[0]),
+        PRINTS: clip_prints(train=splits[0], val=splits[1]),
+    }  # fmt: skip
+    check_same_data(out, before, facts)
     stores = [
         PictureStore(split, objects, background=background, settings=recipe.train, train=number == 0)
         for number, split in enumerate(splits)
@@ -225,7 +231,7 @@ def train_affordancenet(
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
     for store in stores:
         store.fill(progress=progress)
-    module = _build_module(recipe, stores[0], objects, dataset, data)
+    module = _build_module(recipe, stores[0], facts, dataset, data)
     if first:
         if not resume:
             clear_run(out)
@@ -258,15 +264,14 @@ def _check(store: PictureStore, world: int) -> None:
 
 
 def _build_module(
-    recipe: DetectorRecipe, store: PictureStore, objects: list[str], dataset: str, data: str | Path
+    recipe: DetectorRecipe, store: PictureStore, facts: Mapping[str, Any], dataset: str, data: str | Path
 ) -> DetectorModule:
     info: dict[str, Any] = {
         "vidaff": __version__,
         "dataset": dataset,
         "classes": list(taxonomy_of(dataset).classes),
-        "objects": objects,
+        **facts,
         "data": Path(data).name,
-        "train_pictures": len(store),
     }
     if dataset in STILLS:
         info["view"] = view_of(store.dataset)
@@ -309,15 +314,15 @@ def _trainer(recipe: DetectorRecipe, out: Path, *, world: int, device: str, prog
     )
 
 
-def _resume_point(recipe: DetectorRecipe, out: Path) -> str | None:
-    """The last checkpoint in ``out``, None when there is none yet; refuses one made with other settings."""
+def _resume_point(recipe: DetectorRecipe, out: Path) -> Before:
+    """The last checkpoint in ``out``, none when there is none yet; refuses one made with other settings."""
     last = last_checkpoint(out)
     if not last.is_file():
-        return None
+        return Before()
     stored = load_torch_file(last).get("hyper_parameters", {})
     if stored.get("format") != FORMAT or not isinstance(stored.get("recipe"), dict):
         raise VidaffError(f"{last}: is not of a training of AffordanceNet; choose another --out")
     changed = changed_keys(detector_recipe_from_dict(stored["recipe"], where=str(last)), recipe)
     if changed:
         raise VidaffError(f"{out}: was trained with other settings ({', '.join(changed)}); resume with the same ones")
-    return str(last)
+    return Before(str(last), stored.get("info", {}))

@@ -22,8 +22,9 @@ from vidaff.models.baselines.cam import (
 )
 from vidaff.models.image.losses import parameter_groups
 from vidaff.train import denormals_flushed
-from vidaff.training.grounder import HeatmapModule, Run, facts, lr_factor, optimiser_steps, patch_of
+from vidaff.training.grounder import HeatmapModule, Run, facts, lr_factor, optimiser_steps, patch_of, picture_prints
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
+from vidaff.training.same_data import PRINTS
 
 
 class CamModule(HeatmapModule):
@@ -99,6 +100,9 @@ def train_cam(
     test = Agd20kTest(data, split, **common) if settings.select == "test-kld" else None
     fit, val = split_pictures(train, recipe, test)
     L.seed_everything(settings.seed, workers=True, verbose=False)
-    info = {"format": FORMAT, **facts(recipe, train, len(fit), data, split)}
+    prints = picture_prints(train)
+    del prints["labels"]  # which are not looked at
+    info = {"format": FORMAT, **facts(recipe, train, len(fit), data, split), PRINTS: prints}
+    run.check_data(info)
     module = CamModule(recipe, steps=optimiser_steps(recipe, len(fit)), info=info)
     return run.fit(module, GroundingData(train, fit, val, recipe), last)

@@ -42,6 +42,7 @@ from vidaff.training.callbacks import (
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.history import next_sitting
 from vidaff.training.runs import clear_run, fit
+from vidaff.training.same_data import PRINTS, Before, check_same_data, fingerprint
 from vidaff.weights import load_torch_file
 
 PROTOCOLS = ("half", "loso")
@@ -269,14 +270,16 @@ def _train_folds(job: _Job, clips: ActionClips, runs: Mapping[str, Path], start:
 def _train_one(job: _Job, clips: ActionClips, protocol: str, out: Path, fresh: Start) -> ActionResult | None:
     """Train with one sequence or half held out, and score the held-out clips; None in all processes but the first."""
     recipe, first = job.recipe, os.environ.get("RANK", "0") == "0"
-    last = _resume_point(recipe, out, protocol) if job.resume else None
+    last, before = _resume_point(recipe, out, protocol) if job.resume else Before()
     start = start_of_run(job.init, recipe.stream, recipe.coding, last=last) if last else fresh
     for line in start.lines() if first else ():
         job.say(line)
     # Deterministic kernels are what makes a resumed run bit-identical.
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
     train, val = (clips.split(protocol, split) for split in ("train", "val"))
-    module = _build_module(recipe, train, protocol, start)
+    facts = {"train_clips": len(train), PRINTS: {"train": _print_of(train), "val": _print_of(val)}}
+    check_same_data(out, before, facts)
+    module = _build_module(recipe, train, protocol, start, facts)
     if first:
         if not job.resume:
             clear_run(out, more=RESULTS)
@@ -292,14 +295,21 @@ def _train_one(job: _Job, clips: ActionClips, protocol: str, out: Path, fresh: S
     return result
 
 
-def _build_module(recipe: EncoderRecipe, train: ActionSplit, protocol: str, start: Start) -> EncoderModule:
+def _print_of(split: ActionSplit) -> str:
+    infos = (split.clips.info(index) for index in split.chosen)
+    return fingerprint(f"{info.name}\t{info.action}" for info in infos)
+
+
+def _build_module(
+    recipe: EncoderRecipe, train: ActionSplit, protocol: str, start: Start, facts: Mapping[str, Any]
+) -> EncoderModule:
     info = {
         "vidaff": __version__,
         "dataset": "utkinect",
         "protocol": protocol,
         "actions": list(ACTIONS),
         "data": train.clips.root.name,
-        "train_clips": len(train),
+        **facts,
         **start.info(),
     }
     steps = recipe.train.epochs * (len(train) // recipe.train.batch_size)
@@ -337,11 +347,11 @@ def _trainer(recipe: EncoderRecipe, out: Path, *, device: str, progress: bool) -
     )
 
 
-def _resume_point(recipe: EncoderRecipe, out: Path, protocol: str) -> str | None:
-    """The last checkpoint in ``out``, None when there is none yet; refuses one made with other settings."""
+def _resume_point(recipe: EncoderRecipe, out: Path, protocol: str) -> Before:
+    """The last checkpoint in ``out``, none when there is none yet; refuses one made with other settings."""
     last = last_checkpoint(out)
     if not last.is_file():
-        return None
+        return Before()
     stored = load_torch_file(last).get("hyper_parameters", {})
     if stored.get("format") != FORMAT or not isinstance(stored.get("recipe"), dict):
         raise VidaffError(f"{last}: is not of a training of the encoder; choose another --out")
@@ -351,4 +361,4 @@ def _resume_point(recipe: EncoderRecipe, out: Path, protocol: str) -> str | None
         changed.append(f"protocol {before!r} then, {protocol!r} now")
     if changed:
         raise VidaffError(f"{out}: was trained with other settings ({', '.join(changed)}); resume with the same ones")
-    return str(last)
+    return Before(str(last), stored.get("info", {}))

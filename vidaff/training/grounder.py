@@ -42,9 +42,10 @@ from vidaff.training.callbacks import (
 )
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
-from vidaff.training.grounding_text import stacked, text_table
+from vidaff.training.grounding_text import stacked, text_print, text_table
 from vidaff.training.history import next_sitting
 from vidaff.training.runs import clear_run, fit
+from vidaff.training.same_data import PRINTS, check_same_data, fingerprint
 from vidaff.weights import load_torch_file
 
 FORMAT = "grounder-recipe"
@@ -232,19 +233,21 @@ def train_grounder(
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
     network = recipe.network.model_copy(update={"num_affordances": len(train.classes.affordances)})
     pairs = sorted({*train.pairs, *(test.pairs if test else ())})
-    text = text_table(
-        recipe.input.text, network.dim, classes=train.classes, pairs=pairs, data=data, split=split, labels=labels,
-        cache=run.out if run.first and run.resumed else None,
-    )  # fmt: skip
+    where: dict[str, Any] = {"classes": train.classes, "pairs": pairs, "data": data, "split": split, "labels": labels}
+    prints = {**picture_prints(train), "text": text_print(recipe.input.text, **where)}
+    info = {
+        "format": FORMAT,
+        **facts(recipe, train, len(fit), data, split),
+        PRINTS: prints,
+        "text": {**recipe.input.text.model_dump(mode="json"), "dim": network.dim},
+    }
+    run.check_data(info)
+    made = run.before.get(PRINTS, {}).get("text") == prints["text"]
+    text = text_table(recipe.input.text, network.dim, **where, cache=run.out if run.first and made else None)
     ids = {
         "verbs": train.classes.affordances,
         "nouns": train.classes.objects,
         "parts": [" ".join(pair) for pair in train.pairs],
-    }
-    info = {
-        "format": FORMAT,
-        **facts(recipe, train, len(fit), data, split),
-        "text": {**recipe.input.text.model_dump(mode="json"), "dim": network.dim},
     }
     module = GrounderModule(
         recipe, network, text=text, ids=ids, asked=[pair[0] for pair in test.pairs] if test else [],
@@ -285,6 +288,11 @@ def optimiser_steps(recipe: Any, pictures: int) -> int:
     return steps
 
 
+def picture_prints(train: Agd20kTrain) -> dict[str, str]:
+    """Fingerprints of what is trained on, by the names of :mod:`vidaff.training.same_data`."""
+    return {name: fingerprint(lines) for name, lines in train.listing().items()}
+
+
 def facts(recipe: Any, train: Agd20kTrain, pictures: int, data: str | Path, split: str) -> dict[str, Any]:
     """What a checkpoint says of its training; everything in it is JSON."""
     pairs = train.pairs
@@ -314,6 +322,8 @@ class Run:
         # The first process may have written there already when another one looks.
         self.out = prepare_output_dir(out, overwrite=overwrite, resume=resume or not self.first)
         self.resumed, self.device, self.progress = resume, device, progress
+        self.before: Mapping[str, Any] = {}
+        """``info`` of the checkpoint that is gone on from."""
         pick_device(device)
 
     def resume_point(self, kind: str, recipe: Any, parse: Callable[..., Any], split: str) -> str | None:
@@ -331,7 +341,13 @@ class Run:
             raise VidaffError(
                 f"{self.out}: was trained with other settings ({', '.join(changed)}); resume with the same ones"
             )
+        self.before = stored.get("info", {})
         return str(last)
+
+    def check_data(self, info: Mapping[str, Any]) -> None:
+        """Refuse to go on with other data than those of the checkpoint; ``info`` is that of a module."""
+        same = ("affordances", "trained", "train_pictures", PRINTS)
+        check_same_data(self.out, self.before, {key: info[key] for key in same})
 
     def fit(self, module: HeatmapModule, data: GroundingData, last: str | None) -> Path:
         """Train, and return the folder of the selected checkpoint."""

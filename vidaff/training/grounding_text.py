@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from vidaff.datasets.agd20k import Classes, read_text_features
+from vidaff.datasets.agd20k import Classes, TextFeatures, read_text_features
 from vidaff.errors import VidaffError
 from vidaff.models.image.text import parts_phrase
 from vidaff.models.image.text_table import FILE, TextSettings, TextTable, make_text_encoder
 from vidaff.part_texts import part_words, read_part_texts
+from vidaff.training.same_data import fingerprint
 
 Pair = tuple[str, str]
 """Affordance and object."""
@@ -38,7 +39,8 @@ def text_table(
         data: root of the data set, where its own features are looked for (kind ``files``).
         split: its split, for the same.
         labels: its label folder, for the same.
-        cache: folder whose ``text.safetensors`` is used if it was made in the same way, and written if not.
+        cache: folder whose ``text.safetensors`` is used if it holds them all; :func:`text_print` tells the caller
+            whether it was made of the same names and words.
 
     Raises:
         VidaffError: the features, or the tower that makes them, cannot be had or have another width.
@@ -48,12 +50,30 @@ def text_table(
         if kept is not None and kept.dim == dim:
             return kept
     if settings.kind == "files":
-        table = _from_files(dim, data, split, labels)
-    else:
-        table = _encoded(settings, dim, classes, pairs)
-    if cache is not None:
-        table.save(cache, settings)
-    return table
+        return _from_files(dim, data, split, labels)
+    return _encoded(settings, dim, classes, pairs)
+
+
+def text_print(
+    settings: TextSettings,
+    *,
+    classes: Classes,
+    pairs: Sequence[Pair],
+    data: str | Path,
+    split: str,
+    labels: str | Path | None = None,
+) -> str:
+    """Fingerprint of what decides on the text features beside ``settings``: names and words, or the files' numbers.
+
+    Arguments and errors as of :func:`text_table`.
+    """
+    if settings.kind == "files":
+        found = _read_files(data, split, labels)
+        groups = (found.verbs, found.nouns, found.parts)
+        return fingerprint(f"{name} {vector.tolist()}" for group in groups for name, vector in sorted(group.items()))
+    texts = read_part_texts(settings.parts)
+    words = (f"{' '.join(pair)}: {'.'.join(part_words(texts, *pair))}" for pair in pairs)
+    return fingerprint([*classes.affordances, "", *classes.objects, "", *words])
 
 
 def _cached(folder: Path, settings: TextSettings, pairs: Sequence[Pair]) -> TextTable | None:
@@ -65,9 +85,7 @@ def _cached(folder: Path, settings: TextSettings, pairs: Sequence[Pair]) -> Text
 
 
 def _from_files(dim: int, data: str | Path, split: str, labels: str | Path | None) -> TextTable:
-    found = read_text_features(data, split, labels=labels)
-    if found is None:
-        raise VidaffError(f"{data}: holds no text features; set input.text.kind=clip or spelling")
+    found = _read_files(data, split, labels)
     parts = {" ".join(pair): vector for pair, vector in found.parts.items()}
     groups = [
         {name: torch.as_tensor(vector, dtype=torch.float32) for name, vector in group.items()}
@@ -77,6 +95,13 @@ def _from_files(dim: int, data: str | Path, split: str, labels: str | Path | Non
     if widths != {dim}:
         raise VidaffError(f"{data}: its text features have {sorted(widths)} numbers, model.dim is {dim}")
     return TextTable(*groups)
+
+
+def _read_files(data: str | Path, split: str, labels: str | Path | None) -> TextFeatures:
+    found = read_text_features(data, split, labels=labels)
+    if found is None:
+        raise VidaffError(f"{data}: holds no text features; set input.text.kind=clip or spelling")
+    return found
 
 
 def _encoded(settings: TextSettings, dim: int, classes: Classes, pairs: Sequence[Pair]) -> TextTable:

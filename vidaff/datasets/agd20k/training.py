@@ -178,6 +178,19 @@ class Agd20kTrain:
         judged = [index for index, one in enumerate(self.pictures) if (one.object, one.file) in out]
         return sorted(set(range(len(self))) - set(judged)), judged
 
+    def listing(self) -> dict[str, list[str]]:
+        """What is trained on, told by names and sizes of files alone: two data sets of one listing are the same.
+
+        ``pictures`` and their ``labels``, in their order, and the ``exocentric`` pictures, where some are drawn.
+        """
+        found = {
+            "pictures": [_listed(one.name, self.tree.path("train", "egocentric", one)) for one in self.pictures],
+            "labels": [_listed(kind, path) for kind, path in (self._label_paths[one] for one in self.pictures)],
+        }
+        if self._exo is not None:
+            found["exocentric"] = [one.name for one in self.tree.exocentric]
+        return found
+
     def boxes(self, index: int) -> int:
         """Number of boxes of the object in a picture; 0 when none was found, or none was asked for."""
         return self._exo.count(self.pictures[index]) if self._exo is not None else 0
@@ -276,6 +289,10 @@ class Agd20kTrain:
             if mask is not None:
                 return image, patches_of_mask(read_map(mask, path, grid), self._size, self._patch)
         return image, patches_of_box(self._exo.box(other, box.number), grid, self._size, self._patch)
+
+
+def _listed(name: str, path: Path) -> str:
+    return f"{name} {path.stat().st_size}"
 
 
 def _quadrant(place: tuple[int, int], half: int) -> tuple[EllipsisType, slice, slice]:
