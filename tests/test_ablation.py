@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import pytest
 
 from tests.toy import write_toy_file
 from tests.toy_agd20k import write_toy_tree
+from tests.trees import write_recording
 from vidaff.ablation import Comparison, RunSettings, Study, run_study
 from vidaff.ablation.grounding import GROUPS as GROUNDING_GROUPS
 from vidaff.ablation.grounding import grounding_row, grounding_study
@@ -113,6 +115,27 @@ def test_other_settings_do_not_mix_with_finished_runs(finished, data):
         run_study(two_rows(data), out, SETTINGS, progress=False)
 
 
+def test_nothing_of_an_overwritten_study_passes_for_the_new_one(finished, data, tmp_path, monkeypatch):
+    out = tmp_path / "study"
+    shutil.copytree(finished[0], out)
+    (out / "notes.txt").write_text("mine")
+    broken = replace(two_rows(data), data=lambda variant: ClipSource(
+        "sor3d-aff", tmp_path / "none", None, tmp_path, "tiny", TOY, flow="dis", progress=False
+    )("none"))  # fmt: skip
+    with pytest.raises(VidaffError, match="no such folder"):
+        run_study(broken, out, SETTINGS, overwrite=True, progress=False)
+    assert len(list(out.glob("runs/*/*/finished.json"))) == 2
+
+    def stop(worker, arguments, log, run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidaff.ablation.runner._Worker._command", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(two_rows(data), out, SETTINGS, overwrite=True, progress=False)
+    assert not [path for path in out.rglob("*") if path.is_file() and path.name != "notes.txt"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_a_training_that_fails_says_why(tmp_path, data):
     broken = RunSettings("tiny", (*TOY, "train.batch_size=1000"), seeds=(0,), device="cpu")
     with pytest.raises(VidaffError, match=r"seed 0: 'vidaff train' ended with code 2: Error: .*batch_size=1000"):
@@ -150,6 +173,24 @@ def test_2d_flow_needs_its_own_prepared_file(data):
         source("flow2d")
     row = next(row for row in variants("table3", load_recipe("tiny")) if row.name == "rgb-attention-flow2d")
     assert stream_of(row) == "flow2d"
+
+
+def test_an_overwritten_study_prepares_its_clips_anew_and_each_file_once(tmp_path):
+    tree, size = tmp_path / "tree", ("input.size=32",)
+    clips = [write_recording(tree / side, f"Subject{n}_cut_a_knife") for side in ("train", "val") for n in (1, 2)]
+    source = ClipSource("sor3d-aff", tree, None, tmp_path, "tiny", size, flow="dis", progress=False)
+    file = source("flow3d")
+    first = file.stat().st_ino
+    shutil.rmtree(clips[0])
+    with pytest.raises(VidaffError, match="0 are new and 1 gone"):
+        replace(source)("flow3d")
+    anew = replace(source, overwrite=True)
+    assert anew("flow3d") == anew("none") == file
+    second = file.stat().st_ino
+    assert first != second
+    assert anew("flow3d").stat().st_ino == second
+    with h5py.File(file) as content:
+        assert (len(content["train"]), len(content["val"])) == (1, 2)
 
 
 @pytest.mark.slow

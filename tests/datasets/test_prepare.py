@@ -154,6 +154,25 @@ def test_an_existing_file_is_kept_unless_told_otherwise(tree: Path, tmp_path: Pa
     assert PreparedClips(out, "train").settings["flow"] == "none"
 
 
+def test_a_finished_file_is_of_its_own_folder_and_of_all_its_clips(tree: Path, tmp_path: Path) -> None:
+    mine, out = tmp_path / "set" / "mine", tmp_path / "set" / "c.h5"
+    shutil.copytree(tree, mine)
+    prepare(mine, out)
+    assert prepare(mine, out, resume=True) == out
+    shutil.copytree(tree, tmp_path / "set" / "other")
+    with pytest.raises(VidaffError, match=r"made from another folder, 'mine', than .*other; pass --overwrite"):
+        prepare(tmp_path / "set" / "other", out, resume=True)
+    moved = (tmp_path / "set").rename(tmp_path / "moved")
+    assert prepare(moved / "mine", moved / "c.h5", resume=True) == moved / "c.h5"
+    write_recording(moved / "mine" / "train", "Subject9_cut_a_knife")
+    with pytest.raises(VidaffError, match="where 1 are new and 0 gone; pass --overwrite to replace it, or remove it"):
+        prepare(moved / "mine", moved / "c.h5", resume=True)
+    assert len(PreparedClips(prepare(moved / "mine", moved / "c.h5", overwrite=True), "train")) == 4
+    with h5py.File(moved / "c.h5", "r+") as file:
+        del file.attrs["source"]  # as older versions wrote it
+    assert prepare(moved / "mine", moved / "c.h5", resume=True) == moved / "c.h5"
+
+
 def test_a_bad_clip_leaves_no_file(tmp_path: Path) -> None:
     tree = write_sor3d(tmp_path / "tree")
     bad = tree / "val" / "Subject3_push_x_book" / "rgb" / "0002.png"

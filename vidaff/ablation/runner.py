@@ -25,8 +25,12 @@ from vidaff.ablation.study import Evaluation, Study, Variant
 from vidaff.errors import VidaffError
 from vidaff.io import prepare_output_dir, read_json, write_json
 from vidaff.progress import progress_bar
+from vidaff.training.runs import remove
 
 FINISHED = "finished.json"
+KINDS = ("md", "json", "csv", "svg")
+OLD = (f"runs/*/*/{FINISHED}", "runs/*/*/checkpoints", "runs", "eval", *(f"ablation.{kind}" for kind in KINDS))
+"""What a study leaves, that first which others are known by."""
 LOG_TAIL = 3
 """Lines of a failed command's log that are shown."""
 
@@ -78,7 +82,8 @@ def run_study(
         out: folder of the study, see the module's text.
         settings: recipe, seeds and how many trainings run at once.
         resume: keep what is finished in ``out`` and go on with what is not.
-        overwrite: use ``out`` although it holds files; trainings begin anew.
+        overwrite: use ``out`` although it holds files; runs, results and tables of an earlier study go when its data
+            is there.
         progress: show a bar that counts runs.
         say: told one line per finished run.
 
@@ -88,11 +93,11 @@ def run_study(
     """
     out = prepare_output_dir(out, overwrite=overwrite, resume=resume)
     runs = [Run(variant, seed) for seed in settings.seeds for variant in study.variants]
-    for run in runs:
-        if overwrite:
-            (run.folder(out, "runs") / FINISHED).unlink(missing_ok=True)
     data = {variant.name: study.data(variant) for variant in study.variants}
-    worker = _Worker(study, settings, out, data, overwrite=overwrite)
+    if overwrite and not resume:
+        # Old weights and results would pass for the new study's wherever that is not finished.
+        remove(out, OLD)
+    worker = _Worker(study, settings, out, data)
     try:
         with progress_bar(shown=progress) as bar:
             task = bar.add_task("training", total=len(runs))
@@ -115,10 +120,8 @@ def _summary(study: Study, scores: Scores, run: Run) -> str:
 class _Worker:
     """Runs commands on threads and knows how to stop them."""
 
-    def __init__(
-        self, study: Study, settings: RunSettings, out: Path, data: dict[str, Path], *, overwrite: bool
-    ) -> None:
-        self.study, self.settings, self.out, self.data, self.overwrite = study, settings, out, data, overwrite
+    def __init__(self, study: Study, settings: RunSettings, out: Path, data: dict[str, Path]) -> None:
+        self.study, self.settings, self.out, self.data = study, settings, out, data
         self.stopped = threading.Event()
         self.children: set[subprocess.Popen[bytes]] = set()
         self.lock = threading.Lock()
@@ -157,8 +160,7 @@ class _Worker:
         else:
             folder.parent.mkdir(parents=True, exist_ok=True)
             log.unlink(missing_ok=True)
-            how = "--overwrite" if self.overwrite else "--resume"
-            self._command([*train, "--out", str(folder), how, "--quiet"], log, run)
+            self._command([*train, "--out", str(folder), "--resume", "--quiet"], log, run)
             write_json(marker, {"train": train})
         for evaluation in self.study.evaluations:
             self._evaluate(run, evaluation, folder / "best", log)

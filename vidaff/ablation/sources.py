@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidaff.config import load_recipe
@@ -17,11 +17,12 @@ class ClipSource:
         dataset: ``sor3d-aff`` or ``own-clips``.
         data: folder in its layout, a prepared file with 3D flow, or None for the embedded default.
         data_2d: prepared file with 2D flow; needed for ``flow2d`` where ``data`` is a file.
-        folder: where missing files are written; what is there already is taken as it is.
+        folder: where missing files are written; what is there already is taken if it is of the same clips.
         recipe, overrides: of the trainings, for the size of the frames and their rate.
         flow: method of the 3D flow.
         workers: processes that prepare.
         progress: show progress bars.
+        overwrite: prepare ``data`` anew, once for each file, whatever is there.
     """
 
     dataset: str
@@ -33,6 +34,9 @@ class ClipSource:
     flow: str
     workers: int = 2
     progress: bool = True
+    overwrite: bool = False
+    _made: set[Path] = field(default_factory=set, init=False, compare=False)
+    """Files that were prepared by now: several variants share one."""
 
     def __call__(self, stream: str) -> Path:
         """Path of the prepared file for ``none``, ``flow2d`` or ``flow3d``; raise :class:`VidaffError` without one."""
@@ -53,8 +57,13 @@ class ClipSource:
         from vidaff.datasets.prepare import PrepareSettings, prepare_clips
 
         height, width = settings.size
-        return prepare_clips(
-            self.dataset, self.data, self.folder / f"clips-{height}x{width}-{method}.h5",
-            PrepareSettings(size=settings.size, fps=settings.fps, flow=method),
-            workers=self.workers, resume=True, progress=self.progress,
-        )  # fmt: skip
+        out = self.folder / f"clips-{height}x{width}-{method}.h5"
+        if out not in self._made:
+            anew = self.overwrite
+            prepared = PrepareSettings(size=settings.size, fps=settings.fps, flow=method)
+            prepare_clips(
+                self.dataset, self.data, out, prepared, workers=self.workers, resume=not anew, overwrite=anew,
+                progress=self.progress,
+            )  # fmt: skip
+            self._made.add(out)
+        return out

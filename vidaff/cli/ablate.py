@@ -76,8 +76,11 @@ def command(
         if split or labels:
             raise VidaffError("--split, --labels: for --dataset agd20k only")
         recipe, numbers = recipe or "small", tuple(range(seeds))
-        source = {"dataset": dataset, "data": data, "data_2d": data_2d, "folder": out / "data", "flow": flow}
-        study = _video(recipe, overrides, group or "table3", {**source, "workers": workers, "progress": not quiet})
+        source: dict[str, Any] = {
+            "dataset": dataset, "data": data, "data_2d": data_2d, "folder": out / "data", "flow": flow,
+            "workers": workers, "progress": not quiet, "overwrite": overwrite and not resume,
+        }  # fmt: skip
+        study = _video(recipe, overrides, group or "table3", source)
     settings = RunSettings(recipe, overrides, numbers, jobs, device)
     options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "progress": not quiet, "say": click.echo}
     table = run_study(study, out, settings, **options)

@@ -6,7 +6,9 @@ they are joined into a temporary file that takes the name ``OUT.h5``.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -112,15 +114,17 @@ def prepare_clips(
     """Write the clips of the data set ``dataset_name`` under ``root`` to the prepared file ``out``; return its path.
 
     ``workers`` processes share the clips. ``resume`` continues a stopped run with the same settings, ``overwrite``
-    starts anew. Raises :class:`VidaffError` for unusable clips or settings, an existing file, or a full disk.
+    starts anew. Raises :class:`VidaffError` for unusable clips or settings, an existing file, one that was made from
+    another folder or other clips, or a full disk.
     """
     out = Path(out)
     datasets = open_splits(dataset_name, root, settings)
     record = {"dataset": dataset_name, "settings": settings.as_dict()}
+    clips = [(split, dataset.name(i), i) for split, dataset in datasets.items() for i in range(len(dataset))]
     if _is_done(out, record, resume=resume, overwrite=overwrite):
+        _check_source(out, Path(root), clips)
         return out
     parts = _begin(out, {**record, "root": str(Path(root).resolve())}, resume=resume, overwrite=overwrite)
-    clips = [(split, dataset.name(i), i) for split, dataset in datasets.items() for i in range(len(dataset))]
     left = [(split, i) for split, name, i in clips if not _shard(parts, split, name).is_file()]
     if workers > 1 and len(left) > 1 and settings.flow in METHODS:
         _warm_up(settings.flow)
@@ -130,6 +134,7 @@ def prepare_clips(
         for _ in run_pool(_prepare_one, left, workers=workers, start=_start_worker, start_args=start):
             bar.advance(task)
         task = bar.add_task("joining", total=len(clips))
+        record["source"] = _source(out, Path(root))
         _join(out, record, parts, clips, lambda entries: bar.track(entries, task_id=task))
     shutil.rmtree(parts, ignore_errors=True)
     return out
@@ -185,6 +190,33 @@ def _is_done(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
     if any(head[key] != value for key, value in record.items()):
         raise VidaffError(f"{out}: was made with other settings; pass --overwrite to replace it")
     return True
+
+
+def _source(out: Path, root: Path) -> dict[str, Any]:
+    """Where clips are from, to be known again: name of the folder, and hashes of its place, absolute and from ``out``.
+
+    Either place will do, so that a folder may be moved together with the file; hashes, since files are passed on.
+    """
+    absolute = root.resolve()
+    places = (str(absolute), os.path.relpath(absolute, out.resolve().parent))
+    return {"root": absolute.name, "places": [hashlib.sha256(os.fsencode(place)).hexdigest()[:16] for place in places]}
+
+
+def _check_source(out: Path, root: Path, clips: list[Entry]) -> None:
+    """Refuse a complete file of other clips than those of ``root``; older files do not say where theirs are from."""
+    with open_prepared(out) as file:
+        stored = {(split, name) for split in SPLITS if split in file for name in file[split]}
+        before = json.loads(file.attrs.get("source", "null"))
+    cure = "pass --overwrite to replace it, or remove it"
+    now = _source(out, root)
+    if before is not None and not any(a == b for a, b in zip(before["places"], now["places"], strict=True)):
+        raise VidaffError(f"{out}: was made from another folder, {before['root']!r}, than {root}; {cure}")
+    wanted = {(split, name) for split, name, _ in clips}
+    if stored != wanted:
+        more, gone = len(wanted - stored), len(stored - wanted)
+        raise VidaffError(
+            f"{out}: was made from other clips than those in {root}, where {more} are new and {gone} gone; {cure}"
+        )
 
 
 def _begin(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
@@ -284,5 +316,6 @@ def _write_joined(disk: GuardedFile, record: dict[str, Any], parts: Path, clips:
         file.attrs.update(
             format=FORMAT, version=VERSION, dataset=record["dataset"], height=height, width=width,
             fps=fps, classes=json.dumps(taxonomy.classes), settings=json.dumps(settings),
+            source=json.dumps(record["source"]),
         )  # fmt: skip
     disk.check()

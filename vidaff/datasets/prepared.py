@@ -2,7 +2,7 @@
 
 Layout::
 
-    attributes  format="vidaff-clips" version=1 dataset height width fps classes (JSON) settings (JSON)
+    attributes  format="vidaff-clips" version=1 dataset height width fps classes (JSON) settings (JSON) [source (JSON)]
     /train/<name>, /val/<name>
         rgb          (T, H, W, 3) uint8
         depth        (T, H, W)    uint16   millimetres, 0 = missing

@@ -36,8 +36,12 @@ def clear_run(folder: Path, *, first: Iterable[str] = (), more: Iterable[str] = 
     Raises:
         VidaffError: something cannot be removed.
     """
-    patterns = (*first, *LEFT, *more)
-    for path in [path for pattern in patterns for path in sorted(folder.glob(pattern))]:
+    remove(folder, (*first, *LEFT, *more))
+
+
+def remove(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove files and folders below ``folder`` in the order of ``patterns``; :class:`VidaffError` when one stays."""
+    for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
