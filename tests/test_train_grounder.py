@@ -177,10 +177,39 @@ def test_selection_on_the_test_split_is_named(data, tmp_path):
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "chosen by test-kld: lowest KLD on the TEST split" in done.output
+    assert "pictures: 40 to train on; labels: 40 refined" in done.output
     words = ["eval", "--dataset", "agd20k", "--data", str(data), "--checkpoint", str(tmp_path / "run" / "best")]
     done = CliRunner().invoke(cli, [*words, "--device", "cpu"], catch_exceptions=False)
     assert "| KLD, plsp | SIM, plsp | NSS, plsp | KLD, locate |" in done.output
     assert "chosen by `test-kld`: lowest KLD on the TEST split" in done.output
+
+
+def test_a_training_says_which_pictures_it_has(data, tmp_path):
+    said: list[str] = []
+    info = load_grounder(run(data, tmp_path / "refined", say=said.append)).info
+    assert said == ["pictures: 36 to train on, 4 held out; labels: 40 refined"]
+    assert info["counts"] == {"labels": {"refined": 40}, "skipped": 0, "notes": 0}
+    other = write_toy_tree(tmp_path / "other", refined=False)
+    labels = other / "Seen" / "trainset" / "labels"
+    lost = min((labels / "initial" / "hold" / "fork").glob("*.png"))
+    lost.unlink()
+    (labels / "similarity" / "stick" / "fork.safetensors").unlink()
+    said.clear()
+    info = load_grounder(run(other, tmp_path / "initial", say=said.append)).info
+    assert said[:2] == [
+        "pictures: 35 to train on, 4 held out; labels: 39 initial",
+        f"left out: 1 of 40 pictures (hold/fork/{lost.name}: no pseudo-label)",
+    ]
+    assert "10 of 39 pictures get exocentric ones without regard to similarity (stick/fork/fork_2000.png: no" in said[2]
+    assert said[3].startswith(f"warning: train.labels=refined, but {other / 'Seen' / 'trainset'} holds none")
+    assert info["counts"] == {"labels": {"initial": 39}, "skipped": 1, "notes": 10}
+    said.clear()
+    run(other, tmp_path / "asked", "train.labels=initial", say=said.append)
+    assert len(said) == 3
+    said.clear()
+    info = load_cam(cam(other, tmp_path / "cam", say=said.append)).info
+    assert said == ["pictures: 39 to train on", said[1]] and said[1].startswith("left out: 1")
+    assert info["counts"] == {"skipped": 1, "notes": 0}
 
 
 def test_only_the_best_epoch_is_exported_as_best(trained):

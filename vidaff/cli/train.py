@@ -212,12 +212,12 @@ def _train_on_agd20k(
 
         cam = load_cam_recipe(recipe or "cam", chosen)
         click.echo(f"the epoch is chosen by {cam.train.select}: {SELECTIONS[cam.train.select]}")
-        return train_cam(cam, data, out, **where, **options)
+        return train_cam(cam, data, out, say=click.echo, **where, **options)
     settings = load_grounder_recipe(recipe or PAPER, chosen)
     click.echo(f"the epoch is chosen by {settings.train.select}: {SELECTIONS[settings.train.select]}")
     from vidaff.training.grounder import train_grounder
 
-    return train_grounder(settings, data, out, **where, **options)
+    return train_grounder(settings, data, out, say=click.echo, **where, **options)
 
 
 def _render(size: tuple[int, int], recipe: Recipe | None, out: Path, options: dict[str, Any]) -> Path:

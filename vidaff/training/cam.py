@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vidaff.models.image.losses import parameter_groups
 from vidaff.train import denormals_flushed
 from vidaff.training.grounder import HeatmapModule, Run, facts, lr_factor, optimiser_steps, patch_of, picture_prints
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
+from vidaff.training.grounding_summary import picture_counts, picture_lines
 from vidaff.training.same_data import PRINTS
 
 
@@ -80,6 +81,7 @@ def train_cam(
     overwrite: bool = False,
     device: str = "auto",
     progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train the baseline; return the folder of the selected checkpoint. Arguments as of ``train_grounder``.
 
@@ -102,7 +104,9 @@ def train_cam(
     L.seed_everything(settings.seed, workers=True, verbose=False)
     prints = picture_prints(train)
     del prints["labels"]  # which are not looked at
-    info = {"format": FORMAT, **facts(recipe, train, len(fit), data, split), PRINTS: prints}
+    counts = picture_counts(train, labels=False)
+    info = {"format": FORMAT, **facts(recipe, train, len(fit), data, split), "counts": counts, PRINTS: prints}
     run.check_data(info)
     module = CamModule(recipe, steps=optimiser_steps(recipe, len(fit)), info=info)
+    run.tell(say, picture_lines(train, len(fit)))
     return run.fit(module, GroundingData(train, fit, val, recipe), last)

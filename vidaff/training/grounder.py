@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,6 +42,7 @@ from vidaff.training.callbacks import (
 )
 from vidaff.training.exportable import ExportableModule
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
+from vidaff.training.grounding_summary import picture_counts, picture_lines
 from vidaff.training.grounding_text import stacked, text_print, text_table
 from vidaff.training.history import next_sitting
 from vidaff.training.runs import clear_run, fit
@@ -206,6 +207,7 @@ def train_grounder(
     overwrite: bool = False,
     device: str = "auto",
     progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train the grounding network; return the folder of the selected checkpoint (``OUT/best``).
 
@@ -221,6 +223,7 @@ def train_grounder(
         overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a progress bar.
+        say: called with some lines for people about the pictures before training begins.
 
     Raises:
         VidaffError: unusable data, recipe or folder, weights that cannot be had, or a training that diverged.
@@ -238,6 +241,7 @@ def train_grounder(
     info = {
         "format": FORMAT,
         **facts(recipe, train, len(fit), data, split),
+        "counts": picture_counts(train),
         PRINTS: prints,
         "text": {**recipe.input.text.model_dump(mode="json"), "dim": network.dim},
     }
@@ -253,6 +257,7 @@ def train_grounder(
         recipe, network, text=text, ids=ids, asked=[pair[0] for pair in test.pairs] if test else [],
         steps=optimiser_steps(recipe, len(fit)), info=info,
     )  # fmt: skip
+    run.tell(say, picture_lines(train, len(fit), labels=recipe.train.labels))
     return run.fit(module, GroundingData(train, fit, val, recipe), last)
 
 
@@ -348,6 +353,12 @@ class Run:
         """Refuse to go on with other data than those of the checkpoint; ``info`` is that of a module."""
         same = ("affordances", "trained", "train_pictures", PRINTS)
         check_same_data(self.out, self.before, {key: info[key] for key in same})
+
+    def tell(self, say: Callable[[str], None] | None, lines: Iterable[str]) -> None:
+        """Say ``lines``, once for all processes."""
+        if self.first and say is not None:
+            for line in lines:
+                say(line)
 
     def fit(self, module: HeatmapModule, data: GroundingData, last: str | None) -> Path:
         """Train, and return the folder of the selected checkpoint."""
