@@ -124,6 +124,45 @@ def test_ranks_count_where_they_are_at_hand(umd: Path, umd_file: Path) -> None:
     assert "mean_ranked" not in file.overall
 
 
+def test_options_choose_the_pictures_of_a_folder(umd: Path, umd_file: Path, tmp_path: Path) -> None:
+    """Unseen categories, here ladles: with R^w, and not beside an evaluation of other pictures."""
+    loaded = checkpoint(model=Oracle())
+    result = score(loaded, umd, options={"protocol": "novel"}, out=tmp_path / "novel")
+    assert {clip["object"] for clip in result.clips} == {"ladle"} and "mean_ranked" in result.overall
+    assert result.options == {"protocol": "novel", "frames": "all", "labels": "top"}
+    report = (tmp_path / "novel" / "results.md").read_text()
+    assert "4 pictures of umd (protocol=novel, frames=all), split `val`" in report and "may have trained" not in report
+    stored = json.loads((tmp_path / "novel" / "results.json").read_text())
+    assert "R^w" in report and stored["options"] == result.options
+    assert len(score(loaded, umd, options={"protocol": "novel", "frames": "manual"}).clips) == 2
+    with pytest.raises(VidaffError, match="of pictures with protocol=novel; cannot stand beside protocol=category"):
+        score(loaded, umd, beside=[tmp_path / "novel"])
+    with pytest.raises(VidaffError, match="of pictures with frames=all; cannot stand beside frames=manual"):
+        score(loaded, umd, options={"protocol": "novel", "frames": "manual"}, beside=[tmp_path / "novel"])
+    assert len(score(loaded, umd, options={"protocol": "novel"}, beside=[tmp_path / "novel"]).beside) == 1
+    del stored["options"]  # as before they were told
+    (tmp_path / "novel" / "results.json").write_text(json.dumps(stored))
+    assert len(score(loaded, umd_file, beside=[tmp_path / "novel"]).beside) == 1
+    with pytest.raises(VidaffError, match="a prepared file takes no options, got protocol"):
+        score(loaded, umd_file, options={"protocol": "novel"})
+    with pytest.raises(VidaffError, match="open already"):
+        score(loaded, load_dataset("umd", umd, "val"), options={"protocol": "novel"})
+
+
+def test_the_protocol_is_that_of_the_training_unless_another_is_asked_for(umd: Path) -> None:
+    from vidaff.results import markdown
+
+    loaded = checkpoint(model=Oracle())
+    loaded.info["options"] = {"protocol": "novel", "frames": "manual", "labels": "ranked"}
+    result = score(loaded, umd)
+    assert result.options == {"protocol": "novel", "frames": "all", "labels": "top"} and len(result.clips) == 4
+    other = score(loaded, umd, options={"protocol": "category"})
+    assert len(other.clips) == 12
+    assert "trained with protocol=novel: pictures that are scored here may have trained it" in markdown(other)
+    loaded.info["options"] = "damaged"
+    assert len(score(loaded, umd).clips) == 12
+
+
 def test_the_legacy_column_carries_scores_over_as_the_published_evaluators_do(umd: Path) -> None:
     """Contain is taken for cut: 0 in bowls and ladles, and so for the classes behind it that they lack."""
     result = score(checkpoint(model=Oracle({4: 2})), umd)
@@ -142,7 +181,7 @@ def test_tables_and_pictures(umd: Path, umd_file: Path, tmp_path: Path, ranked: 
     score(saved, umd if ranked else umd_file, out=tmp_path / "out")
     report = (tmp_path / "out" / "results.md").read_text()
     grid = "whole pictures at their recorded size" if ranked else "whole pictures, prepared at 64x48"
-    assert f"12 pictures of umd, split `val`, static inference, {grid}," in report
+    assert f"12 pictures of umd (protocol=category, frames=all), split `val`, static inference, {grid}," in report
     assert "| wrap-grasp |" in report and "## IoU x 100, beside published numbers" in report
     assert "| Mask2Former-AFF [1] | 68.7 | 87.4 | 56.5 | 85.6 | 66.7 | 79.4 | 86.7 | 75.9 |" in report
     assert "| affkernel, all frames [4] | - | - | - | - | - | - | - | 87.5 |" in report
@@ -274,6 +313,8 @@ def test_command_line(umd: Path, umd_file: Path, iit: Path, tmp_path: Path) -> N
     arguments = ["eval", "--checkpoint", str(saved), "--dataset", "umd", "--device", "cpu", "--limit", "2"]
     done = CliRunner().invoke(cli, [*arguments, "--data", str(umd_file)])
     assert done.exit_code == 0 and "2 pictures of umd" in done.output, done.output
+    novel = CliRunner().invoke(cli, [*arguments, "--data", str(umd), "--option", "protocol=novel"])
+    assert novel.exit_code == 0 and "2 pictures of umd (protocol=novel" in novel.output and "R^w" in novel.output
     refused = CliRunner().invoke(cli, ["train", "--dataset", "umd", "--out", str(tmp_path / "run")])
     assert isinstance(refused.exception, VidaffError) and "umd needs --data" in str(refused.exception)
     for path, dataset, count in ((umd_file, "umd", 12), (umd, "umd", 12), (iit, "iit-aff", 3)):

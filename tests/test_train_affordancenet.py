@@ -272,6 +272,17 @@ def test_a_model_of_centre_squares_sees_whole_pictures_at_the_scale_of_its_train
         shown(other, cropped)
 
 
+def test_options_of_a_folder_are_kept_with_the_checkpoint(tmp_path):
+    umd = write_umd(tmp_path)
+    best = run(umd, tmp_path / "run", "train.epochs=1", dataset="umd", options={"protocol": "novel"})
+    info = load_detector(best).info
+    assert info["options"]["protocol"] == "novel" and info["train_pictures"] == 20 and "ladle" not in info["objects"]
+    result = evaluate(best, umd, dataset="umd", device="cpu", progress=False)
+    assert {clip["object"] for clip in result.clips} == {"ladle"} and "mean_ranked" in result.overall
+    with pytest.raises(VidaffError, match="resume with the same"):
+        run(umd, tmp_path / "run", "train.epochs=1", dataset="umd", resume=True)
+
+
 @pytest.fixture(scope="module")
 def iit(tmp_path_factory):
     return write_iit(tmp_path_factory.mktemp("iit"))

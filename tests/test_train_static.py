@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from tests.datasets.still_trees import write_iit, write_umd
 from tests.toy import write_toy_file
+from vidaff.cli import main
 from vidaff.config import load_recipe
 from vidaff.datasets.prepare import PrepareSettings, prepare_clips
 from vidaff.datasets.taxonomies import IIT_AFF, SOR3D_AFF, UMD, taxonomy_of_model
@@ -67,6 +70,52 @@ def test_iit_aff_has_no_depth(iit: Path, tmp_path: Path) -> None:
     assert taxonomy_of_model(checkpoint.info) == IIT_AFF
     assert checkpoint.info["view"] == {"centre_crop": 40}
     assert checkpoint.model(torch.zeros(1, 1, 3, 24, 24), None).logits.shape[1] == 10
+
+
+def test_options_of_the_folder_are_kept_with_the_checkpoint(umd: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    best = run(umd, out, "train.epochs=1", options={"protocol": "novel", "frames": "manual"})
+    info = load_checkpoint(best).info
+    assert info["options"] == {"protocol": "novel", "frames": "manual", "labels": "top"}
+    assert info["train_clips"] == 2 * 5  # two manual frames of each tool but the ladle
+    with pytest.raises(VidaffError, match=r"trained with --option protocol=novel --option frames=manual .*the same"):
+        run(umd, out, "train.epochs=2", resume=True)
+    run(umd, out, "train.epochs=2", options={"protocol": "novel", "frames": "manual"}, resume=True)
+    file = prepare_clips(
+        "umd", umd, tmp_path / "umd.h5",
+        PrepareSettings(size=(24, 32), flow="none", dataset_options={"protocol": "novel"}), workers=1, progress=False,
+    )  # fmt: skip
+    prepared = run(file, tmp_path / "prepared", "train.epochs=1")
+    assert load_checkpoint(prepared).info["options"] == {"protocol": "novel", "frames": "all", "labels": "top"}
+    with pytest.raises(VidaffError, match="a prepared file takes no options"):
+        run(file, tmp_path / "refused", options={"protocol": "novel"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset", "umd", "--option", "protokol=novel"], "take no option 'protokol'; known: protocol, frames"),
+        (["--dataset", "umd", "--option", "size=300"], "take no option 'size'"),
+        (["--dataset", "umd", "--option", "protocol=new"], "protocol is one of category, novel, got 'new'"),
+        (["--dataset", "iit-aff", "--option", "frames=all"], "take no option 'frames'; known: protocol"),
+        (["--dataset", "sor3d-aff", "--option", "geometry=crop"], "sor3d-aff: takes no option 'geometry'"),
+        (["--dataset", "umd", "--option", "protocol"], "write KEY=VALUE"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "eval"])
+def test_unknown_options_end_in_one_line_with_exit_code_2(
+    umd: Path, tmp_path: Path, verb: str, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    more = {"train": ["--out", str(tmp_path / "run"), "--quiet"], "eval": ["--checkpoint", "small"]}[verb]
+    monkeypatch.setattr(sys, "argv", ["vidaff", verb, *arguments, "--data", str(umd), *more])
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    words = " ".join(capsys.readouterr().err.split())
+    assert said in words and "Traceback" not in words and not (tmp_path / "run").exists()
 
 
 def test_it_learns_and_a_resumed_run_ends_with_the_same_bytes(umd: Path, tmp_path: Path) -> None:

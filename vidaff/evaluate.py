@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from vidaff.datasets import STILLS, Clip, ClipDataset, load_dataset
+from vidaff.datasets import STILLS, Clip, ClipDataset, check_options, load_dataset
 from vidaff.datasets.taxonomies import SOR3D_AFF
 from vidaff.datasets.taxonomy import AFFORDANCES, IGNORE
 from vidaff.errors import VidaffError
@@ -49,6 +49,8 @@ GALLERY = 6
 """Clips kept for the pictures of the best and of the worst."""
 _LATER = {"mean_margolin_03"}
 """Overall scores that results.json of clips did not always hold."""
+CHOOSING = ("protocol", "frames")
+"""Options of data sets that decide which pictures are scored."""
 WAITING = 64
 """Clips that may wait for others of their shape: sets of web pictures have a shape for almost every picture."""
 
@@ -79,8 +81,9 @@ class EvalResult:
     ``overall``: metric -> value; ``per_class``: metric -> affordance -> value; ``intervals``: the same keys, each
     (low, high) of the 95 % bootstrap over clips. ``confusion`` (K + 1, K + 1) pixels and ``actions`` (9, 9) clips,
     (0, 0) for stills, rows truth. ``clips``: one record per clip. ``model``: ``video`` or ``affordancenet``. ``grid``:
-    the pixels that were scored. ``best``, ``worst``: predictions kept for pictures. ``beside``: results of earlier
-    evaluations to be shown in the same table. ``protocol``: what is reported.
+    the pixels that were scored. ``options``: those of a set of still pictures that decide what its split holds;
+    ``trained``: those of the model's training, empty if unknown. ``best``, ``worst``: predictions kept for pictures.
+    ``beside``: results of earlier evaluations to be shown in the same table. ``protocol``: what is reported.
     """
 
     mode: str
@@ -97,6 +100,8 @@ class EvalResult:
     seconds: float
     model: str = "video"
     grid: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+    trained: dict[str, str] = field(default_factory=dict)
     protocol: Protocol = field(default=CLIPS, repr=False)
     beside: list[dict[str, Any]] = field(default_factory=list, repr=False)
     best: list[ClipPrediction] = field(default_factory=list, repr=False)
@@ -117,6 +122,7 @@ def evaluate(
     mode: str | None = None,
     split: str = "val",
     dataset: str = "sor3d-aff",
+    options: Mapping[str, str] | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     zero_flow: bool = False,
@@ -137,6 +143,8 @@ def evaluate(
             and models of still pictures.
         split: ``train`` or ``val``; ignored for an open split.
         dataset: registered name, see :data:`vidaff.datasets.DATASETS`.
+        options: of a folder of still pictures, such as ``{"protocol": "novel"}``. Its default protocol is that of the
+            training, where the checkpoint knows it.
         out: new folder for results.md, .json, .csv, confusion.png, best.png, worst.png; None writes nothing.
         overwrite: write into ``out`` even if it holds files.
         zero_flow: feed zero flow in ``video`` mode too, a static baseline of the flow stream.
@@ -156,13 +164,20 @@ def evaluate(
     _check_options(mode, batch_size, limit)
     if dataset in STILLS and (zero_flow or any_flow):
         raise VidaffError(f"{dataset}: its pictures do not move, so zero flow and any flow mean nothing")
+    if isinstance(data, ClipDataset):
+        if options:
+            raise VidaffError("options belong to a folder; the split that was given is open already")
+    else:
+        check_options(dataset, data, options or {})
     others = [read_results(folder, dataset=dataset, split=split) for folder in beside]
     loaded = _open_checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
     mode = _mode(loaded, mode, dataset)
     check_classes(loaded, dataset)
-    clips = data if isinstance(data, ClipDataset) else open_split(dataset, data, split, loaded)
+    trained = _trained_options(loaded)
+    clips = data if isinstance(data, ClipDataset) else open_split(dataset, data, split, loaded, options)
     if not len(clips):
         raise VidaffError(f"{data}: split {split!r} holds no clip")
+    _check_beside(others, beside, clips)
     if isinstance(loaded, Checkpoint) and mode == "video" and not zero_flow and not any_flow:
         check_stored_flow(loaded, clips, str(data) if isinstance(data, str | Path) else "the data")
     folder = _prepare_out(out, overwrite)
@@ -178,7 +193,7 @@ def evaluate(
     result = scored.result(
         mode=mode, split=split, dataset=dataset, checkpoint=name, zero_flow=zero_flow or mode == "static",
         seconds=time.perf_counter() - start, model="video" if isinstance(loaded, Checkpoint) else "affordancenet",
-        grid=_grid(clips), beside=others,
+        grid=_grid(clips), options=clips.options, trained=trained, beside=others,
     )  # fmt: skip
     if folder is not None:
         from vidaff.results import write_results
@@ -251,6 +266,23 @@ def _runner(
     return DetectorRunner(checkpoint, clips, device=device)
 
 
+def _trained_options(checkpoint: Checkpoint | DetectorCheckpoint) -> dict[str, str]:
+    """Options of the data set that the model was trained on, as its training wrote them; empty where it did not."""
+    found = checkpoint.info.get("options")
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _check_beside(others: Sequence[dict[str, Any]], folders: Sequence[str | Path], clips: ClipDataset) -> None:
+    """Refuse earlier evaluations of other pictures; those that do not say which are taken at their word."""
+    for other, folder in zip(others, folders, strict=True):
+        before, now = other.get("options"), clips.options
+        before = before if isinstance(before, dict) else {}
+        unlike = [key for key in CHOOSING if before.get(key, now.get(key)) != now.get(key)]
+        if unlike:
+            said, here = (", ".join(f"{key}={values[key]}" for key in unlike) for values in (before, now))
+            raise VidaffError(f"{folder}: of pictures with {said}; cannot stand beside {here}")
+
+
 def read_results(folder: str | Path, *, dataset: str, split: str) -> dict[str, Any]:
     """What an earlier evaluation of ``split`` wrote into ``folder``; raise :class:`VidaffError` if it is of another.
 
@@ -309,15 +341,21 @@ def check_stored_flow(checkpoint: Checkpoint, clips: ClipDataset, where: str) ->
         raise VidaffError(f"{where}: holds flow by {method!r} with other settings than the training data; {cure}")
 
 
-def open_split(dataset: str, data: str | Path, split: str, checkpoint: Checkpoint | DetectorCheckpoint) -> ClipDataset:
+def open_split(
+    dataset: str, data: str | Path, split: str, checkpoint: Checkpoint | DetectorCheckpoint,
+    options: Mapping[str, str] | None = None,
+) -> ClipDataset:  # fmt: skip
     """Open a split on the grid of the checkpoint's inputs; a prepared file keeps the size it was made with.
 
-    Still pictures keep their recorded size, on which published numbers were made.
+    Still pictures keep their recorded size, on which published numbers were made. Their protocol is that of the
+    training unless ``options`` say another: the test pictures of one may be training pictures of another.
     """
+    chosen = check_options(dataset, data, options or {})
     if Path(data).is_file():
         return load_dataset(dataset, data, split)
     if dataset in STILLS:
-        return load_dataset(dataset, data, split)
+        protocol = _trained_options(checkpoint).get("protocol")
+        return load_dataset(dataset, data, split, **({"protocol": protocol} if protocol else {}) | chosen)
     size = tuple(checkpoint.recipe.input.size)
     if isinstance(checkpoint, Checkpoint):
         return load_dataset(dataset, data, split, size=size, fps=checkpoint.recipe.input.fps)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vidaff.evaluate import ClipPrediction, EvalResult
+from vidaff.evaluate import CHOOSING, ClipPrediction, EvalResult
 from vidaff.io import atomic_path, write_image, write_json, write_text
 from vidaff.protocols import CLIPS, Protocol
 from vidaff.published import IOU_PER_CLASS, SOURCE, published_overall
@@ -33,9 +33,10 @@ def markdown(result: EvalResult) -> str:
     """The tables for people: overall, beside the published rows, and per class; 95 % intervals in brackets."""
     flow = ", zero flow" if result.zero_flow and result.mode == "video" else ""
     grid = f", {result.grid}" if result.grid else ""
+    options = _options(result)
     parts = [
         f"# Evaluation: {result.checkpoint}",
-        f"{len(result.clips)} {_things(result)} of {result.dataset}, split `{result.split}`, {result.mode} "
+        f"{len(result.clips)} {_things(result)} of {result.dataset}{options}, split `{result.split}`, {result.mode} "
         f"inference{flow}{grid}, {result.seconds:.0f} s. In brackets: 95 % bootstrap interval over {_things(result)}. "
         "n/a: the class does not occur.",
         "## Overall",
@@ -47,11 +48,29 @@ def markdown(result: EvalResult) -> str:
         from vidaff.results_stills import still_sections
 
         parts += still_sections(result, _our_name(result), _name_of_earlier, _table)
+    if _other_protocol(result):
+        parts.append(
+            f"The model was trained with protocol={result.trained['protocol']}: pictures that are scored here may have "
+            "trained it."
+        )
     if published_overall(result.dataset):
         parts.append(
             f"Published: {SOURCE}; on the real SOR3D-AFF. Numbers on rendered clips do not compare one to one."
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _options(result: EvalResult) -> str:
+    """Which pictures were scored, where the data set has several protocols."""
+    shown = [f"{key}={result.options[key]}" for key in CHOOSING if key in result.options]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _other_protocol(result: EvalResult) -> bool:
+    """Whether the training had another protocol, so that its pictures may be among those that were scored."""
+    there, here = result.trained.get("protocol"), result.options.get("protocol")
+    # The official test set of IIT-AFF is held out by both protocols.
+    return None not in (there, here) and there != here and (there, here) != ("holdout", "official")
 
 
 def _things(result: EvalResult) -> str:

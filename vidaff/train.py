@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from vidaff import __version__
 from vidaff.config import Recipe, Settings, dump_recipe, recipe_from_dict
-from vidaff.datasets import STILLS, load_dataset
+from vidaff.datasets import STILLS, check_options, load_dataset
 from vidaff.datasets.base import ClipDataset
 from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
@@ -40,7 +40,7 @@ from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
 from vidaff.training.runs import clear_run, fit
 from vidaff.training.same_data import PRINTS, Before, check_same_data, clip_prints
-from vidaff.training.stills import check_counts, fit_recipe, view_of
+from vidaff.training.stills import check_counts, check_resumed, fit_recipe, view_of
 from vidaff.weights import load_torch_file
 
 RUN_ONLY = ("max_minutes", "workers", "cache", "val_every", "val_limit", "epochs")
@@ -96,6 +96,7 @@ def train(
     out: str | Path,
     *,
     dataset: str = "sor3d-aff",
+    options: Mapping[str, str] | None = None,
     init: Mapping[str, str | Path] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -111,6 +112,7 @@ def train(
         out: receives ``recipe.yaml``, ``checkpoints/``, ``best/``, ``last/``, ``metrics.csv``, TensorBoard logs and
             ``pictures/``.
         dataset: name in :data:`vidaff.datasets.DATASETS`.
+        options: of a folder of still pictures, such as ``{"protocol": "novel"}``.
         init: weights that the encoders begin with, see :func:`vidaff.models.video.initial.start_of_run`.
         resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
         overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
@@ -131,7 +133,8 @@ def train(
         for line in start.lines():
             say(line)
     pick_device(device)
-    train_set, val_set = (_open_split(dataset, data, split, recipe) for split in ("train", "val"))
+    train_set, val_set = (_open_split(dataset, data, split, recipe, options or {}) for split in ("train", "val"))
+    check_resumed(last, train_set)
     check_counts(recipe, dataset)
     _check_data(train_set, recipe)
     facts = {
@@ -161,11 +164,12 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning.*")
 
 
-def _open_split(dataset: str, data: str | Path, split: str, recipe: Recipe) -> ClipDataset:
+def _open_split(dataset: str, data: str | Path, split: str, recipe: Recipe, options: Mapping[str, str]) -> ClipDataset:
+    options = check_options(dataset, data, options)
     if Path(data).is_file():
         found = load_dataset(dataset, data, split)
     elif dataset in STILLS:
-        found = load_dataset(dataset, data, split, size=recipe.input.size)
+        found = load_dataset(dataset, data, split, size=recipe.input.size, **options)
     else:
         found = load_dataset(dataset, data, split, size=recipe.input.size, fps=recipe.input.fps)
     if len(found) == 0:
@@ -226,7 +230,7 @@ def _build_module(
         "flow_settings": data_settings.get("flow_settings"),
     }
     if dataset in STILLS:
-        info["view"] = view_of(store.dataset)
+        info |= {"view": view_of(store.dataset), "options": store.dataset.options}
     info |= start.info()
     module = VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
     start.put_into(module.model)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from vidaff.cli.data import parse_options
 from vidaff.cli.options import NAME, PATH
 from vidaff.errors import VidaffError
 
@@ -32,6 +33,11 @@ from vidaff.errors import VidaffError
     "--text-model", type=NAME, help="agd20k: CLIP (folder, hub id or archive) for a converted checkpoint's text."
 )
 @click.option("--tokenizer", type=NAME, help="agd20k: its tokenizer (folder or hub id), if --text-model has none.")
+@click.option(
+    "--option", "options", metavar="KEY=VALUE", multiple=True, callback=parse_options,
+    help="Of a folder of still pictures: umd: protocol=category|novel, frames=all|manual. iit-aff: "
+    "protocol=official|holdout.  [default: the protocol of the training, if known; all frames]",
+)  # fmt: skip
 @click.option("--zero-flow", is_flag=True, help="Feed zero flow instead of the clip's: what is motion worth?")
 @click.option("--any-flow", is_flag=True, help="Accept stored flow of another kind than the model's training data.")
 @click.option("--out", type=PATH, help="New folder for tables and pictures.  [default: none]")
@@ -45,7 +51,8 @@ from vidaff.errors import VidaffError
 def command(
     checkpoint: str, dataset: str, data: Path, mode: str | None, split: str | None, protocols: tuple[str, ...],
     manifest: Path | None, text_model: str | None, tokenizer: str | None, zero_flow: bool, any_flow: bool,
-    out: Path | None, overwrite: bool, beside: tuple[Path, ...], limit: int | None, batch_size: int, device: str,
+    options: dict[str, str], out: Path | None, overwrite: bool, beside: tuple[Path, ...], limit: int | None,
+    batch_size: int, device: str,
 ) -> None:  # fmt: skip
     """Evaluate a checkpoint: every metric, per class and overall, the paper's numbers beside.
 
@@ -55,6 +62,7 @@ def command(
       vidaff eval --checkpoint runs/mine/best --data clips.h5 --mode static
       vidaff eval --checkpoint small --dataset sor3d-aff --data ROOT --zero-flow
       vidaff eval --checkpoint runs/affordancenet/best --data clips.h5 --beside runs/eval
+      vidaff eval --checkpoint runs/umd-novel/best --dataset umd --data ROOT --option protocol=novel
       vidaff eval --checkpoint runs/encoder/best --dataset utkinect --data ROOT
       vidaff eval --checkpoint runs/plsp/best --dataset agd20k --data AGD20K --split unseen --out runs/plsp/eval
       vidaff eval --checkpoint runs/cam/best --dataset agd20k --data AGD20K --beside runs/plsp/eval
@@ -62,6 +70,8 @@ def command(
     On utkinect: accuracy and confusion of actions over the clips that the encoder was not trained on.
     On agd20k: KLD, SIM and NSS. Folders of heat maps that another program made: 'vidaff metrics --dataset agd20k'.
     """
+    if options and dataset in ("agd20k", "utkinect"):
+        raise VidaffError(f"--option: for folders of umd and iit-aff, not for {dataset}")
     if dataset == "agd20k":
         if mode is not None or zero_flow or any_flow:
             raise VidaffError("--mode, --zero-flow and --any-flow are for clips, not for agd20k")
@@ -87,8 +97,9 @@ def command(
     from vidaff.results import markdown
 
     result = evaluate(
-        checkpoint, data, mode=mode, split=split or "val", dataset=dataset, out=out, overwrite=overwrite,
-        zero_flow=zero_flow, any_flow=any_flow, device=device, batch_size=batch_size, limit=limit, beside=beside,
+        checkpoint, data, mode=mode, split=split or "val", dataset=dataset, options=options, out=out,
+        overwrite=overwrite, zero_flow=zero_flow, any_flow=any_flow, device=device, batch_size=batch_size,
+        limit=limit, beside=beside,
     )  # fmt: skip
     click.echo(markdown(result))
     if out is not None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vidaff.cli.data import parse_options
 from vidaff.cli.options import NAME, PATH
+from vidaff.datasets import check_options
 from vidaff.errors import VidaffError
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ if TYPE_CHECKING:
     help="utkinect: subjects 1 to 5 train, or each sequence is left out in turn.  [default: half]",
 )
 @click.option("--fold", metavar="SEQUENCE", help="utkinect: leave out this sequence alone, such as s03_e01.")
+@click.option(
+    "--option", "dataset_options", metavar="KEY=VALUE", multiple=True, callback=parse_options,
+    help="Of a folder of still pictures: umd: protocol=category|novel, frames=all|manual, labels=top|ranked. iit-aff: "
+    "protocol=official|holdout.",
+)  # fmt: skip
 @click.option("--out", type=PATH, default=Path("runs/train"), show_default=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Write into --out although it holds files.")
@@ -83,6 +90,7 @@ def command(
     init: tuple[str, ...],
     protocol: str | None,
     fold: str | None,
+    dataset_options: dict[str, str],
     out: Path,
     resume: bool,
     overwrite: bool,
@@ -97,6 +105,7 @@ def command(
       vidaff train --data clips.h5 --recipe paper --set train.precision=bf16
       vidaff train --data clips.h5 --out runs/mine --resume
       vidaff train --dataset umd --data part-affordance-dataset --out runs/umd
+      vidaff train --dataset umd --data part-affordance-dataset --option protocol=novel --out runs/umd-novel
       vidaff train --dataset iit-aff --data iit.h5 --out runs/iit
       torchrun --nproc-per-node 2 -m vidaff train --data clips.h5 --out runs/ddp
       vidaff train --model affordancenet --recipe affordancenet-tiny --data clips.h5 --out runs/affordancenet
@@ -111,6 +120,10 @@ def command(
     """
     model = model or {"agd20k": "grounder", "utkinect": "encoder"}.get(dataset, "video")
     _check_for_encoder(model, init, protocol, fold)
+    if dataset_options:
+        if model not in ("video", "affordancenet"):
+            raise VidaffError(f"--option: for --model video and affordancenet only, not for {model}")
+        check_options(dataset, data or "", dataset_options)
     if (dataset == "agd20k") != (model in ("grounder", "cam")):
         raise VidaffError(f"--model {model} does not train on {dataset}; grounder and cam train on agd20k, alone")
     grounding = {"split": split, "labels": labels, "manifest": manifest, "select": select}
@@ -126,6 +139,7 @@ def command(
         "dataset": dataset, "resume": resume, "overwrite": overwrite, "device": device, "progress": not quiet,
     }  # fmt: skip
     if model == "affordancenet":
+        same["options"] = dataset_options
         best = _train_affordancenet(recipe or "affordancenet", overrides, data, out, same)
     elif model == "encoder":
         best = _train_encoder(recipe or "encoder", overrides, data, out, protocol, fold, init, same)
@@ -133,6 +147,7 @@ def command(
             click.echo(f"checkpoints: {out}/SEQUENCE/best")
             return
     else:
+        same["options"] = dataset_options
         best = _train_video(recipe, overrides, data, out, init, same)
     click.echo(f"checkpoint: {best}")
 

@@ -7,7 +7,7 @@ Adding one: write a :class:`ClipDataset` whose constructor takes ``(root, split,
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "Clip",
     "ClipDataset",
     "ClipInfo",
+    "check_options",
     "dataset_class",
     "load_dataset",
 ]
@@ -51,6 +52,28 @@ def dataset_class(name: str) -> type[ClipDataset]:
     module, _, attribute = DATASETS[name].partition(":")
     found: type[ClipDataset] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def check_options(name: str, root_or_file: str | Path, options: Mapping[str, str]) -> dict[str, str]:
+    """``options`` as a user may name them for a folder in the layout of the data set, such as ``protocol``: ``novel``.
+
+    Raises:
+        VidaffError: one that the data set does not take, a value that it does not know, or any for a prepared file.
+    """
+    known: Mapping[str, tuple[str, ...]] = getattr(dataset_class(name), "choices", {})
+    for key, value in options.items():
+        if not known:
+            raise VidaffError(f"{name}: takes no option {key!r}")
+        if key not in known:
+            raise VidaffError(f"{name}: still pictures take no option {key!r}; known: {', '.join(known)}")
+        if value not in known[key]:
+            raise VidaffError(f"{name}: {key} is one of {', '.join(known[key])}, got {value!r}")
+    if options and Path(root_or_file).is_file():
+        given = ", ".join(sorted(options))
+        raise VidaffError(
+            f"{root_or_file}: a prepared file takes no options, got {given}; it was prepared with its own"
+        )
+    return dict(options)
 
 
 def load_dataset(name: str, root_or_file: str | Path, split: str, **options: Any) -> ClipDataset:

@@ -105,6 +105,11 @@ class ClipDataset(ABC):
         return {name: actions.count(number) for number, name in enumerate(AFFORDANCES)}
 
     @property
+    def options(self) -> dict[str, str]:
+        """Options of the data set that decide what this split holds, its defaults included; empty for one without."""
+        return {}
+
+    @property
     def object_kinds(self) -> tuple[str, ...]:
         """Names that :meth:`object_boxes` may have; empty where the data set draws no boxes."""
         return ()

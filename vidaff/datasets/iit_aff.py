@@ -89,7 +89,7 @@ class IitAff(StillDataset):
         self.skipped = sorted(set(listed) - set(names))
         if not names:
             raise VidaffError(f"{self.tree.root}: none of the {len(listed)} pictures of split {split!r} is there")
-        super().__init__([ClipInfo(name, -1, "", "") for name in names], size=size, centre_crop=centre_crop)
+        super().__init__([ClipInfo(name, -1, "", "") for name in names], picked, size=size, centre_crop=centre_crop)
 
     def still(self, index: int) -> Still:
         name = self.name(index)

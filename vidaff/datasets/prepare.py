@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from vidaff.datasets import SPLITS, STILLS, ClipDataset, dataset_class
+from vidaff.datasets import SPLITS, STILLS, ClipDataset, check_options, dataset_class
 from vidaff.datasets.base import Clip
 from vidaff.datasets.calibration import read_calibration
 from vidaff.datasets.folder import FolderClips, require_folder
@@ -145,12 +145,11 @@ def open_splits(dataset_name: str, root: str | Path, settings: PrepareSettings) 
     root = Path(root)
     require_folder(root)
     found: Any = dataset_class(dataset_name)
+    check_options(dataset_name, root, settings.dataset_options)
     if dataset_name in STILLS:
         return {split: found(root, split, **settings.still_options()) for split in SPLITS}
     if not issubclass(found, FolderClips):
         raise VidaffError(f"{dataset_name}: clips of this data set cannot be prepared")
-    if settings.dataset_options:
-        raise VidaffError(f"{dataset_name}: takes no option {next(iter(settings.dataset_options))!r}")
     splits = [split for split in SPLITS if (root / split).is_dir()] or ["train"]
     return {split: found(root, split, **settings.options()) for split in splits}
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import h5py
 
-from vidaff.datasets import STILLS
+from vidaff.datasets import STILLS, dataset_class
 from vidaff.datasets.base import Clip, ClipDataset, ObjectBox
 from vidaff.datasets.prepared import PreparedClips, _read_index, open_prepared, read_head
 from vidaff.datasets.taxonomies import IGNORE, TAXONOMIES, Taxonomy, taxonomy_of
@@ -57,6 +58,13 @@ class PreparedStills(PreparedClips):
                 f"and {IGNORE}"
             )
         return clip
+
+    @property
+    def options(self) -> dict[str, str]:
+        choices: Mapping[str, tuple[str, ...]] = getattr(dataset_class(self.dataset), "choices", {})
+        stored = self.settings.get("dataset_options")
+        stored = stored if isinstance(stored, dict) else {}
+        return {key: stored[key] if stored.get(key) in values else values[0] for key, values in choices.items()}
 
     @property
     def object_kinds(self) -> tuple[str, ...]:

@@ -53,19 +53,23 @@ class StillDataset(ClipDataset):
 
     ``size`` is (height, width) of the returned grid; ``None`` keeps the recorded one. ``centre_crop`` is the side of
     the centre square that is looked at, in recorded pixels (the paper's is 300); a smaller picture gives its largest
-    centre square. Without it the whole picture is resized.
+    centre square. Without it the whole picture is resized. ``picked``: what :meth:`pick` gave.
     """
 
     taxonomy: ClassVar[Taxonomy]
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Options besides ``size`` and ``centre_crop``, and their values; the first is the default."""
 
-    def __init__(self, infos: list[ClipInfo], *, size: Size | None = None, centre_crop: int | None = None) -> None:
+    def __init__(
+        self, infos: list[ClipInfo], picked: Mapping[str, str], *, size: Size | None = None,
+        centre_crop: int | None = None,
+    ) -> None:  # fmt: skip
         if size is not None and min(size) < 8:
             raise VidaffError(f"pictures of {size[1]}x{size[0]} pixels are too small; the least is 8x8")
         if centre_crop is not None and centre_crop < 8:
             raise VidaffError(f"centre_crop must be at least 8, got {centre_crop}")
         super().__init__(infos)
+        self._picked = dict(picked)
         self._size, self.centre_crop = size, centre_crop
         bits = np.zeros(256, np.uint16)
         bits[: self.taxonomy.background] = 1 << np.arange(self.taxonomy.background, dtype=np.uint16)
@@ -82,6 +86,10 @@ class StillDataset(ClipDataset):
             if value not in cls.choices[key]:
                 raise VidaffError(f"{name}: {key} is one of {', '.join(cls.choices[key])}, got {value!r}")
         return {key: options.get(key, values[0]) for key, values in cls.choices.items()}
+
+    @property
+    def options(self) -> dict[str, str]:
+        return dict(self._picked)
 
     @abstractmethod
     def still(self, index: int) -> Still:

@@ -99,7 +99,7 @@ class Umd(StillDataset):
         if not self._frames:
             raise VidaffError(f"{self.root / 'tools'}: none of the {len(tools)} tools of split {split!r} has a frame")
         infos = [ClipInfo(frame.name, -1, category(frame.tool), "") for frame in self._frames]
-        super().__init__(infos, size=size, centre_crop=centre_crop)
+        super().__init__(infos, picked, size=size, centre_crop=centre_crop)
 
     def still(self, index: int) -> Still:
         frame = self._frames[index]

@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 
 from vidaff import __version__
 from vidaff.config import dump_recipe
-from vidaff.datasets import STILLS, load_dataset
+from vidaff.datasets import STILLS, check_options, load_dataset
 from vidaff.datasets.base import ClipDataset
 from vidaff.datasets.taxonomies import taxonomy_of
 from vidaff.errors import VidaffError
@@ -45,7 +45,7 @@ from vidaff.training.history import next_sitting
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
 from vidaff.training.runs import clear_run, fit
 from vidaff.training.same_data import PRINTS, Before, check_same_data, clip_prints
-from vidaff.training.stills import view_of
+from vidaff.training.stills import check_resumed, view_of
 from vidaff.weights import load_torch_file
 
 LOSSES = {
@@ -190,6 +190,7 @@ def train_affordancenet(
     out: str | Path,
     *,
     dataset: str = "sor3d-aff",
+    options: Mapping[str, str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
@@ -202,6 +203,7 @@ def train_affordancenet(
         data: a prepared file, or a folder in the data set's own layout.
         out: receives ``recipe.yaml``, ``checkpoints/``, ``best/``, ``last/``, ``metrics.csv`` and TensorBoard logs.
         dataset: name in :data:`vidaff.datasets.DATASETS`.
+        options: of a folder of still pictures, such as ``{"protocol": "novel"}``.
         resume: go on from ``out/checkpoints/last.ckpt``; begins anew where there is none.
         overwrite: use ``out`` although it holds files; those of an earlier run go when training begins.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -216,7 +218,8 @@ def train_affordancenet(
     last, before = _resume_point(recipe, out) if resume else Before()
     pick_device(device)
     background = taxonomy_of(dataset).background
-    splits = [_open_split(dataset, data, split, recipe) for split in ("train", "val")]
+    splits = [_open_split(dataset, data, split, recipe, options or {}) for split in ("train", "val")]
+    check_resumed(last, splits[0])
     objects = object_names(splits[0])
     facts = {
         "dataset": dataset, "objects": objects, "train_pictures": len(splits[0]),
@@ -242,12 +245,15 @@ def train_affordancenet(
     return out / "best"
 
 
-def _open_split(dataset: str, data: str | Path, split: str, recipe: DetectorRecipe) -> ClipDataset:
+def _open_split(
+    dataset: str, data: str | Path, split: str, recipe: DetectorRecipe, options: Mapping[str, str]
+) -> ClipDataset:
+    options = check_options(dataset, data, options)
     if Path(data).is_file():
         found = load_dataset(dataset, data, split)
     else:
         # Still pictures have no frame rate; of clips the last frame is taken, whatever the rate.
-        found = load_dataset(dataset, data, split, size=recipe.input.size)
+        found = load_dataset(dataset, data, split, size=recipe.input.size, **options)
     if len(found) == 0:
         raise VidaffError(f"{data}: the {split} split holds no pictures")
     return found
@@ -274,7 +280,7 @@ def _build_module(
         "data": Path(data).name,
     }
     if dataset in STILLS:
-        info["view"] = view_of(store.dataset)
+        info |= {"view": view_of(store.dataset), "options": store.dataset.options}
     steps = recipe.train.epochs * (len(store) // recipe.train.batch_size)
     try:
         return DetectorModule(recipe, steps=steps, info=info)

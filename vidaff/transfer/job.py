@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidaff.datasets import STILLS, ClipDataset, load_dataset
+from vidaff.datasets import STILLS, ClipDataset, check_options, load_dataset
 from vidaff.datasets.base import Clip
 from vidaff.datasets.taxonomy import BACKGROUND, CLASSES
 from vidaff.errors import VidaffError
@@ -181,7 +181,8 @@ class _Job:
         loaded = settings.checkpoint
         loaded = loaded if isinstance(loaded, Checkpoint) else load_checkpoint(loaded)
         self.runner = StillRunner(loaded, device=settings.device, batch_size=settings.batch_size)
-        self.clips = load_dataset(settings.dataset, settings.data, settings.split, **settings.options)
+        options = check_options(settings.dataset, settings.data, settings.options)
+        self.clips = load_dataset(settings.dataset, settings.data, settings.split, **options)
         groups = [self.clips.info(index).object for index in range(len(self.clips))]
         self.chosen = spread(groups, len(groups) if settings.limit is None else settings.limit)
         self.in_grid = {self.chosen[i] for i in spread([groups[i] for i in self.chosen], settings.pictures)}
