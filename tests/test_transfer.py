@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.datasets.still_trees import write_umd
 from vidaff.config import InputSettings, ModelSettings, Recipe
 from vidaff.datasets.base import Clip
 from vidaff.datasets.prepare import write_clip
@@ -620,6 +621,14 @@ def test_pictures_that_lack_their_depth_are_counted(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense(options: dict[str, Any], said: str, file: Path) -> None:
     with pytest.raises(VidaffError, match=said):
         run(file, **options)
+
+
+def test_options_that_a_folder_does_not_take(tmp_path: Path) -> None:
+    umd = write_umd(tmp_path)
+    assert {each["object"] for each in run(umd, options={"protocol": "novel"}).pictures} == {"ladle"}
+    for options, said in (({"size": "300"}, "take no option 'size'"), ({"protocol": "new"}, "protocol is one of")):
+        with pytest.raises(VidaffError, match=said):
+            run(umd, options=options)
 
 
 @pytest.mark.real

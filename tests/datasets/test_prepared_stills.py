@@ -141,6 +141,7 @@ def test_resume_and_options_of_the_set(files: dict[str, Path], tmp_path: Path) -
         ({"geometry": "crop"}, "take no geometry='crop'"), ({"black_is_ignore": True}, "take no black_is_ignore"),
         ({"dataset_options": {"protocol": "z"}}, "protocol is one of"), ({"fps": 5.0}, "take no fps=5.0"),
         ({"dataset_options": {"order": "z"}}, "take no option 'order'"),
+        ({"dataset_options": {"size": "300"}}, "take no option 'size'; known: protocol"),
     ],
 )  # fmt: skip
 def test_settings_of_clips_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from vidaff.config import Recipe
@@ -71,7 +72,7 @@ def check_resumed(last: str | None, train_set: ClipDataset) -> None:
     """Refuse to go on with other pictures, by the options of the data set, than the run of ``last`` began with."""
     if last is None or not train_set.options:
         return
-    info = load_torch_file(last).get("hyper_parameters", {}).get("info")
+    info = load_torch_file(Path(last)).get("hyper_parameters", {}).get("info")
     before = info.get("options") if isinstance(info, dict) else None
     if isinstance(before, dict) and before != train_set.options:
         given = " ".join(f"--option {key}={value}" for key, value in before.items())
