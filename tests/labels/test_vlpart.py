@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.models.image_models import save_tokenizer, tiny_vocabulary
 from vidaff.errors import VidaffError
 from vidaff.labels.detectors.vlpart import VLPart, VLPartNet, VLPartSettings
+from vidaff.labels.detectors.vlpart.cascade import NameScores
 from vidaff.labels.detectors.vlpart.detector import resize, resized_shape
 from vidaff.labels.detectors.vlpart.texts import VectorTexts, classifier, prompt
 from vidaff.labels.types import PartDetector
@@ -111,6 +112,17 @@ def test_detections_equal_the_authors(golden, golden_detector, monkeypatch):
 
 
 @pytest.mark.real
+def test_bf16_scores_are_near_the_authors_and_distinct(golden, golden_state, monkeypatch):
+    config = {"short_side": 200, "long_side": 320, "text_heads": 2}
+    detector = VLPart.from_checkpoint(golden_state, config=config, precision="bf16")
+    columns = torch.from_numpy(golden["text_embed"])[:, :3].contiguous()
+    monkeypatch.setattr(detector, "text_features", lambda names: columns)
+    found = detector.detect(golden["image"], str(golden["prompt"]).split("."))
+    np.testing.assert_allclose(found.scores, golden["out/scores"], atol=0.01)
+    assert len(np.unique(found.scores)) == len(found.scores) == 100
+
+
+@pytest.mark.real
 def test_text_features_equal_the_authors(golden, golden_state):
     prefix = "text_encoder."
     state = {n.removeprefix(prefix): t for n, t in golden_state.items() if n.startswith(prefix)}
@@ -162,15 +174,29 @@ def test_is_a_part_detector_that_gives_sorted_boxes_inside_the_picture():
     assert set(found.query_index) <= {0, 1, 2}
 
 
-def test_several_pictures_at_once_give_what_each_gives_alone():
+def test_pictures_of_any_sizes_at_once_give_what_each_gives_alone():
     detector = tiny_detector()
-    images = [picture(seed=0), picture(seed=1)]
-    together = detector.detect_many(images, [NAMES, NAMES[:1]])
-    alone = [detector.detect(images[0], NAMES), detector.detect(images[1], NAMES[:1])]
-    for a, b in zip(together, alone, strict=True):
+    sizes = [(50, 70), (120, 60), (50, 70), (48, 70), (60, 120), (50, 71)]
+    images = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
+    asked = [NAMES, NAMES[:1], NAMES[1:], NAMES, NAMES[:2], NAMES]
+    together = detector.detect_many(images, asked)
+    assert len({len(found.scores) and round(float(found.scores[0]), 5) for found in together}) > 3
+    for a, image, names in zip(together, images, asked, strict=True):
+        b = detector.detect(image, names)
         np.testing.assert_array_equal(a.query_index, b.query_index)
         np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
         np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+
+
+def test_names_are_compared_in_float32_under_autocast():
+    torch.manual_seed(0)
+    head, x, columns = NameScores(10, 12, 50.0).bfloat16(), torch.randn(200, 10).bfloat16(), classifier(texts()(NAMES))
+    with torch.inference_mode():
+        expected = 50 * torch.nn.functional.normalize(head.linear(x).float(), dim=1) @ columns
+        with torch.autocast("cpu", torch.bfloat16):
+            found = head(x, columns)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def test_more_threads_change_nothing():

@@ -49,9 +49,13 @@ class NameScores(nn.Module):
         self.temperature = temperature
 
     def forward(self, x: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """(N, hidden), normalised texts (D, K) -> logits (N, K) float32."""
-        regions = F.normalize(self.linear(x).float(), dim=1)
-        return self.temperature * regions @ texts
+        """(N, hidden), normalised texts (D, K) -> logits (N, K) float32, under autocast, too.
+
+        bf16 has 8 bits: scores near 1 would differ by 0.004 or not at all, and many boxes would tie.
+        """
+        regions = self.linear(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return self.temperature * F.normalize(regions, dim=1) @ texts.float()
 
 
 class BoxPredictor(nn.Module):

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from vidaff.errors import VidaffError
-from vidaff.labels.detectors.vlpart.network import VLPartNet
+from vidaff.labels.detectors.vlpart.cascade import Boxes
+from vidaff.labels.detectors.vlpart.network import VLPartNet, padded_shape
 from vidaff.labels.detectors.vlpart.settings import VLPartSettings
 from vidaff.labels.detectors.vlpart.texts import Texts, VectorTexts, classifier, tower_from_state
 from vidaff.labels.loading import uses_bf16
@@ -100,7 +101,9 @@ class VLPart:
 
     @torch.inference_mode()
     def detect_many(self, images: Sequence[np.ndarray], queries: Sequence[Sequence[str]]) -> list[Detections]:
-        """As :meth:`detect` for several pictures in one pass; small pictures are padded to the largest.
+        """As :meth:`detect` for several pictures, in one pass for those of one size after resizing and padding.
+
+        Every picture gets what it gets alone, up to rounding; pictures of other sizes in a pass would change that.
 
         Raises:
             VidaffError: no text features for a query.
@@ -109,11 +112,14 @@ class VLPart:
         pictures = [resize(image, self.net.settings) for image in images]
         texts = [self.text_features(names).to(self.device) for names in queries]
         tensors = [torch.from_numpy(picture).permute(2, 0, 1).to(self.device) for picture in pictures]
+        found: dict[int, Boxes] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            found = self.net(tensors, texts)
+            for rows in _of_one_size(pictures):
+                boxes = self.net([tensors[row] for row in rows], [texts[row] for row in rows])
+                found |= dict(zip(rows, boxes, strict=True))
         return [
-            _detections(boxes, image.shape[:2], picture.shape[:2])
-            for boxes, image, picture in zip(found, images, pictures, strict=True)
+            _detections(found[row], image.shape[:2], picture.shape[:2])
+            for row, (image, picture) in enumerate(zip(images, pictures, strict=True))
         ]
 
     def text_features(self, names: Sequence[str]) -> torch.Tensor:
@@ -193,7 +199,15 @@ def store_bf16(net: VLPartNet) -> None:
             module.to(torch.bfloat16)
 
 
-def _detections(found: Any, original: tuple[int, ...], resized: tuple[int, ...]) -> Detections:
+def _of_one_size(pictures: Sequence[np.ndarray]) -> list[list[int]]:
+    """Positions of the pictures that the network sees in one size, size by size."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for row, picture in enumerate(pictures):
+        rows.setdefault(padded_shape(picture.shape[0], picture.shape[1]), []).append(row)
+    return list(rows.values())
+
+
+def _detections(found: Boxes, original: tuple[int, ...], resized: tuple[int, ...]) -> Detections:
     """Boxes on the original picture, without those that nothing is left of."""
     scale = torch.tensor([original[1] / resized[1], original[0] / resized[0]] * 2, device=found.boxes.device)
     limit = torch.tensor([original[1], original[0]] * 2, device=found.boxes.device)

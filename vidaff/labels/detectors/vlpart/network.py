@@ -64,7 +64,7 @@ class VLPartNet(nn.Module):
         """Boxes of every picture, in its own pixels.
 
         Args:
-            images: (3, H_b, W_b) uint8 RGB, resized as VLPart wants them.
+            images: (3, H_b, W_b) uint8 RGB, resized as VLPart wants them, all of one :func:`padded_shape`.
             texts: (D, K_b) normalised text features of the names asked for.
         """
         sizes = [(image.shape[1], image.shape[2]) for image in images]
@@ -76,9 +76,23 @@ class VLPartNet(nn.Module):
         return result
 
     def batch(self, images: list[torch.Tensor]) -> torch.Tensor:
-        """Normalise, and pad with zeros to one size that is a multiple of 32."""
-        height, width = (-(-max(image.shape[i] for image in images) // MULTIPLE) * MULTIPLE for i in (1, 2))
-        result = self.mean.new_zeros(len(images), 3, height, width)
+        """Normalise, and pad with zeros to the next multiples of 32.
+
+        A deviation from detectron2, which pads to the largest picture of a batch: attention sees the padding, so that
+        boxes of a picture would depend on which others are there.
+
+        Raises:
+            ValueError: pictures of several padded sizes.
+        """
+        shapes = {padded_shape(image.shape[1], image.shape[2]) for image in images}
+        if len(shapes) != 1:
+            raise ValueError(f"pictures of a batch must have one padded size, got {sorted(shapes)}")
+        result = self.mean.new_zeros(len(images), 3, *shapes.pop())
         for row, image in zip(result, images, strict=True):
             row[:, : image.shape[1], : image.shape[2]] = (image.to(self.mean) - self.mean) / self.std
         return result
+
+
+def padded_shape(height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the zero-padded input that the network sees of a picture."""
+    return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
