@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from vidaff.labels.detectors import for_picture, load_detector
 from vidaff.labels.engine import Item, Outcome, mask_file
 from vidaff.labels.label_recipe import MaskSettings
-from vidaff.labels.ops import fill_holes, keep_boxes, turn_inside_out, union
+from vidaff.labels.ops import fill_holes, keep_boxes, turn_inside_out
 from vidaff.labels.part_names import object_query, part_queries
 from vidaff.labels.segmenters import load_segmenter
 from vidaff.labels.steps.base import ModelWork
@@ -18,6 +18,8 @@ from vidaff.labels.types import BoxSegmenter, Detections, PartDetector
 from vidaff.part_texts import PartTexts
 
 DECIMALS = 4
+MAX_MASK_BYTES = 2**26
+"""Masks that are held at once, a byte a pixel: all of an ordinary picture, one of a picture of 100 megapixels."""
 
 
 class MaskWork(ModelWork):
@@ -77,14 +79,14 @@ class MaskWork(ModelWork):
         if not len(kept.scores):
             return Outcome([], {**record, "areas": [], "area": 0.0})
         segmenter = for_picture(self._segmenter, item.name, item.view)
-        masks = np.asarray(segmenter.segment(image, kept.boxes), bool)
-        # A list, since iterating over the array again would make other views of the same masks.
-        given = list(masks)
-        turned = [turn_inside_out(mask, box) for mask, box in zip(given, kept.boxes, strict=True)]
-        mask = union(np.stack([fill_holes(one, self.settings.hole_area) for one in turned]), shape)
-        record["turned"] = sum(new is not old for new, old in zip(turned, given, strict=True))
-        record["areas"] = [round(float(one.mean()), DECIMALS) for one in turned]
-        record["area"] = round(float(mask.mean()), DECIMALS)
+        areas: list[float] = []
+        mask, turned = np.zeros(shape, bool), 0
+        for given, box in _masks(segmenter, image, kept.boxes):
+            right = turn_inside_out(given, box)
+            turned += right is not given
+            areas.append(round(float(right.mean()), DECIMALS))
+            mask |= fill_holes(right, self.settings.hole_area)
+        record |= {"turned": turned, "areas": areas, "area": round(float(mask.mean()), DECIMALS)}
         return Outcome([mask_file(self.kind(item), item.picture, mask)] if mask.any() else [], record)
 
 
@@ -119,6 +121,14 @@ class ObjectsWork(MaskWork):
 
     def kind(self, item: Item) -> str:
         return f"objects/{item.view}"
+
+
+def _masks(segmenter: BoxSegmenter, image: np.ndarray, boxes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every box with its mask (H, W) bool; of a large picture few masks at a time, so that memory has a bound."""
+    step = max(1, MAX_MASK_BYTES // (image.shape[0] * image.shape[1]))
+    for start in range(0, len(boxes), step):
+        part = boxes[start : start + step]
+        yield from zip(np.asarray(segmenter.segment(image, part), bool), part, strict=True)
 
 
 def _boxes(kept: Detections, queries: Sequence[str]) -> dict[str, Any]:
