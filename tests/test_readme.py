@@ -1,9 +1,10 @@
-"""The README's pages on scene flow and on one's own data, run as written (slow: it renders, trains and infers)."""
+"""The README's pages, run as written but for sizes (slow: they render, train and infer)."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,14 @@ from click.testing import CliRunner
 
 from vidaff.cli import cli
 from vidaff.datasets import Clip, load_dataset
-from vidaff.datasets.synthetic import SynthSettings, render_sor3d_aff
+from vidaff.datasets.synthetic import (
+    Agd20kSettings,
+    SynthSettings,
+    UmdSettings,
+    render_agd20k,
+    render_sor3d_aff,
+    render_umd,
+)
 from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.flow3d.analytic import make_pair
 from vidaff.io import write_image, write_json
@@ -24,6 +32,16 @@ TOY = {
     "eval": "--limit 2",
 }
 """Added to the README's commands, so that they end in seconds."""
+TOY_STILLS = {
+    "transfer": "--limit 3",
+    "train": "--quiet --set train.epochs=1 --set train.batch_size=2 --set train.max_minutes=0.2 --set input.size=64",
+    "eval": "--limit 2",
+}
+TOY_WORDS = {
+    "label": "--quiet --set refine.train.epochs=1 --set refine.train.batch_size=2 --set refine.train.micro_batch=2",
+    "train": "--quiet --set train.epochs=1 --set train.batch_size=4 --set train.micro_batch=4 --set train.holdout=0.3",
+    "eval": "--limit 4",
+}
 
 
 def commands(heading: str) -> list[list[str]]:
@@ -94,3 +112,36 @@ def test_own_data_from_folders_to_results(tmp_path: Path, monkeypatch: pytest.Mo
     assert done == ["data", "data", "train", "eval", "infer"]
     assert (tmp_path / "runs" / "mine" / "eval" / "results.md").is_file()
     assert (tmp_path / "runs" / "mine" / "clip" / "overlay.mp4").is_file()
+
+
+def run_section(heading: str, toy: dict[str, str]) -> list[str]:
+    """Run the commands under ``heading`` but those that render; return the verbs that were run."""
+    done = []
+    for words in commands(heading):
+        if words[0] == "synth":
+            continue
+        result = CliRunner().invoke(cli, [*words, *shlex.split(toy.get(words[0], ""))], catch_exceptions=False)
+        problems = words[:2] == ["data", "check"]  # a small set has fewer pictures than the real one
+        assert result.exit_code == 0 or problems, f"vidaff {shlex.join(words)}\n{result.output}"
+        done.append(words[0])
+    return done
+
+
+@pytest.mark.slow
+def test_still_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = UmdSettings(pictures_train=8, pictures_val=4, size=96, frames=2)
+    render_umd("part-affordance-dataset", settings, workers=1, progress=False)
+    shutil.copy(next(Path("part-affordance-dataset").rglob("*_rgb.jpg")), "mug.jpg")
+    assert run_section("Still pictures", TOY_STILLS) == ["data", "transfer", "train", "eval", "infer"]
+    assert Path("runs/umd-transfer").is_dir() and Path("runs/umd/eval/results.md").is_file()
+
+
+@pytest.mark.slow
+def test_asking_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Agd20kSettings(images_train=104, images_test=52, size=128)
+    render_agd20k("data/agd20k", settings, workers=1, progress=False)
+    assert run_section("Ask a picture in words", TOY_WORDS) == ["label", "train", "eval", "ground"]
+    assert Path("data/labels/report.html").is_file() and Path("runs/grounder/eval/results.md").is_file()
+    assert list(Path("runs/asked").rglob("drink_with.png"))
