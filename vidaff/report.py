@@ -212,8 +212,8 @@ class Report:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the page atomically and return its path."""
-        write_text(path, self.html())
+        """Write the page atomically and return its path; what is no text of a file's name becomes backslash escapes."""
+        write_text(path, self.html().encode("utf-8", "backslashreplace").decode("utf-8"))
         return Path(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vidaff.datasets.agd20k.labels import LabelFolder
 from vidaff.datasets.agd20k.tree import Picture
 from vidaff.errors import VidaffError
 from vidaff.io import write_image
-from vidaff.labels.engine import Outcome, SkipItem, find_items, mask_file, run_work
+from vidaff.labels.engine import Item, Outcome, SkipItem, find_items, mask_file, run_work
 from vidaff.labels.report import Limits, write_label_report
 
 HOSTILE = "<script>alert(1)<&script>'\".png"
@@ -240,3 +241,62 @@ def test_what_cannot_be_reported_is_one_line(table):
     with pytest.raises(VidaffError, match="records are not as vidaff label writes them") as raised:
         write_label_report(out, data=table / "pictures/table.csv")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("boxes", [[["x", 1, 2, 3, 0.5]], [[1, 2, 3]], [5], [[1, 2, 3, 10**400, 0.5]], [{}]])
+def test_records_with_other_things_than_boxes_are_one_line(table, boxes):
+    out = label(table, ("init",))
+    path = out / "records/init/000000.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records[0]["record"]["boxes"] = boxes
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(VidaffError, match="records are not as vidaff label writes them") as raised:
+        write_label_report(out, data=table / "pictures/table.csv")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_record_of_settings_that_names_no_table_is_one_line(table):
+    out = label(table, ("init",))
+    LabelFolder(out).write_record({"data": str(table / "pictures"), "csv": 5})
+    with pytest.raises(VidaffError, match=r"labels\.json: csv is no name of a file"):
+        write_label_report(out)
+    assert write_label_report(out, data=table / "pictures/table.csv")[1]["pictures"]["egocentric"] == 7
+
+
+def test_file_names_that_are_no_text_are_shown_with_backslashes(tmp_path):
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    for name in (b"caf\xe9.png", b"b.png"):
+        path = os.fsdecode(name)
+        for view in ("egocentric", "exocentric"):
+            write_image(tree / "Seen/trainset" / view / "hold/knife" / path, np.full((*SIZE, 3), 120, np.uint8))
+        mask = out / "initial/hold/knife" / path
+        write_image(mask, block(4, 14).astype(np.uint8) * 255)
+    page, numbers = write_label_report(out, data=tree)
+    assert numbers["pictures"]["egocentric"] == 2 and numbers["pictures"]["labelled"] == 2
+    assert "caf\\udce9.png" in check(page) and "caf\\udce9.png" in (out / "report.json").read_text()
+
+
+def test_similarities_are_counted_among_the_steps(table):
+    out = label(table, ("init",))
+    pairs = [Item("hold", "knife", ""), Item("cut", "knife", ""), Item("dance", "knife", "", problem="no boxes")]
+    work, file = Step("similarity", "", None), ("similarity/hold_knife.safetensors", b"table")
+    work.run = lambda item, image: Outcome([file] if item.affordance == "hold" else [])
+    run_work(work, pairs, out, hashes={}, shard_size=1, max_skipped=1, progress=False)
+    text, numbers = report(table)
+    assert numbers["steps"]["similarity"] == {
+        "shards": 3, "items": 3, "done": 2, "labelled": 1, "skipped": {"no boxes": 1},
+    }  # fmt: skip
+    assert "similarities (of pairs): no boxes" in text and "hold knife" in text
+
+
+def test_a_chart_that_is_cut_says_so(tmp_path):
+    rows = ["image,object,affordance\n", *(f"a.png,knife,do{number:02}\n" for number in range(50))]
+    write_image(tmp_path / "a.png", np.full((*SIZE, 3), 120, np.uint8))
+    (tmp_path / "table.csv").write_text("".join(rows))
+    for item in find_items(tmp_path / "table.csv"):
+        for folder in ("out", "truth"):
+            LabelFolder(tmp_path / folder).write_mask("initial", item.picture, TRUTH)
+    page, _ = write_label_report(
+        tmp_path / "out", data=tmp_path / "table.csv", truth=tmp_path / "truth", limits=Limits(rows=1, page_bytes=1)
+    )
+    assert "The first 48 of 50 affordances." in check(page)

@@ -4,7 +4,8 @@
 
     {"format": "vidaff-label-report", "version": 1,
      "pictures": {"egocentric": 1200, "compared": 1200, "labelled": 1180, "not_done": 0},
-     "steps": {"init": {"shards": 19, "items": 1200, "done": 1200, "labelled": 1180, "skipped": {reason: pictures}}},
+     "steps": {"init": {"shards": 19, "items": 1200, "done": 1200, "labelled": 1180, "skipped": {reason: pictures}},
+               "similarity": ... (its items are pairs of affordance and object)},
      "searches": {"parts": {"pictures", "found", "weak", "none", "unmarked", "turned", "queries": {query: {...}}}},
      "scores": {"edges": [...], "parts": [counts]},  "areas": {...},  "within": {...},
      "agreement": {"all": {...}, "refined": {...}},  "affordances": {...},
@@ -27,7 +28,7 @@ from vidaff.labels.report_records import SHARES, Histogram, RecordTallies, recor
 from vidaff.labels.report_scores import agreement, by, refined_scope
 
 MAX_WORST: Final = 100
-BROKEN: Final = (TypeError, KeyError, IndexError, ValueError, AttributeError)
+BROKEN: Final = (TypeError, KeyError, IndexError, ValueError, AttributeError, OverflowError)
 """What records raise that no labelling wrote."""
 
 
@@ -165,10 +166,12 @@ def _items(
     """Egocentric pictures: of the data that is named, else of the data that was labelled, else of the records."""
     if data is not None:
         return _egocentric(data, csv, split)
-    remembered = made.get("data")
+    remembered, table = made.get("data"), made.get("csv")
     if isinstance(remembered, str):
+        if not isinstance(table, str | None):
+            raise VidaffError(f"{out / 'labels.json'}: csv is no name of a file; --data names the pictures")
         try:
-            return _egocentric(remembered, made.get("csv"), split)
+            return _egocentric(remembered, table, split)
         except VidaffError as error:
             notes.append(f"The pictures are not where they were ({error}); --data names another place.")
     else:

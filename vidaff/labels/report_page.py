@@ -10,15 +10,16 @@ from vidaff.charts import HALF, histogram, row_chart
 from vidaff.labels.report import Findings
 from vidaff.labels.report_looks import KINDS, TELLING, USED, Look, badness, offences
 from vidaff.labels.report_panels import draw_row, legend_of
-from vidaff.labels.report_scores import agreement, by, refined_scope
+from vidaff.labels.report_scores import Agreement, agreement, by, refined_scope
 from vidaff.report import Cell, Report
 
 Numbers = Mapping[str, Any]
 Row = tuple[str, list[bytes | str]]
 NAMES: Final = {
-    "init": "initial labels", "objects": "whole objects", "refine": "raw labels", "clean": "refined labels",
+    "init": "initial labels", "objects": "whole objects", "similarity": "similarities (of pairs)",
+    "refine": "raw labels", "clean": "refined labels",
 }  # fmt: skip
-WORST_SHOWN, MOST_ROWS, MOST_CLASSES = 8, 60, 400
+WORST_SHOWN, MOST_ROWS, MOST_CLASSES, MOST_BARS = 8, 60, 400, 48
 MISSING_SHOWN: Final = 2
 """Pictures without any label that a sheet shows at most: they are counted, and there is little to see."""
 MANY_CLASSES: Final = 24
@@ -99,7 +100,7 @@ def _steps(report: Report, found: Findings) -> None:
         [NAMES[step], tally.shards, tally.items, tally.done, sum(tally.skipped.values()), tally.labelled,
          tally.done - tally.labelled] for step, tally in found.records.steps.items()
     ]  # fmt: skip
-    header = ["step", "shards", "pictures", "done", "skipped", "with a label", "without"]
+    header = ["step", "shards", "pictures or pairs", "done", "skipped", "with a label or table", "without"]
     missing = [NAMES[step] for step in NAMES if step not in found.records.steps]
     caption = f"Not run, or not on these pictures: {', '.join(missing)}." if missing else ""
     report.table(header, rows, caption=caption)
@@ -117,10 +118,12 @@ def _agreement(report: Report, found: Findings) -> None:
     rows = [_score_row(name, looks) for name, looks in groups.items() if looks]
     report.table(["", "pictures", *KINDS, USED, "no initial label", "no label at all"], [row for row in rows if row])
     pairs = by(found.looks, lambda look: " ".join(look.pair))
-    charted = by(scope or found.looks, lambda look: " ".join(look.pair))
+    charted, what = by(scope or found.looks, lambda look: " ".join(look.pair)), "pairs"
     if len(charted) > MANY_CLASSES:
-        charted = by(scope or found.looks, lambda look: look.item.affordance)
-    report.chart(_score_chart(charted), "Mean IoU of a class" + (", where refinement was tried." if scope else "."))
+        charted, what = by(scope or found.looks, lambda look: look.item.affordance), "affordances"
+    bars = {name: one for name, looks in charted.items() if (one := agreement(looks)) is not None}
+    text = "Mean IoU of a class" + (", where refinement was tried. " if scope else ". ")
+    report.chart(_score_chart(bars), (text + _cut(len(bars), MOST_BARS, what)).strip())
     with report.fold(f"IoU of {len(pairs)} pairs", opened=len(pairs) <= MANY_CLASSES):
         scores = {name: row for name, looks in list(pairs.items())[:MOST_CLASSES] if (row := _score_row(name, looks))}
         report.table(
@@ -138,8 +141,8 @@ def _score_row(name: str, looks: Sequence[Look]) -> list[Cell]:
     return [name, scores.pictures, *values, scores.without["initial"], scores.without[USED]]
 
 
-def _score_chart(groups: Mapping[str, Sequence[Look]]) -> str:
-    scores = {name: found for name, looks in list(groups.items())[: MANY_CLASSES * 2] if (found := agreement(looks))}
+def _score_chart(bars: Mapping[str, Agreement]) -> str:
+    scores = dict(list(bars.items())[:MOST_BARS])
     kinds = [kind for kind in KINDS if any(one.iou[kind] is not None for one in scores.values())]
     series = {kind: [one.iou[kind] for one in scores.values()] for kind in kinds}
     return row_chart(list(scores), series, x_label="IoU")

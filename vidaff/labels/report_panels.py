@@ -11,6 +11,7 @@ import numpy as np
 from vidaff.errors import VidaffError
 from vidaff.labels.engine import Item, read_item
 from vidaff.labels.report_looks import KINDS, OBJECT, Look, Place
+from vidaff.labels.report_records import boxes_of
 
 Colour = tuple[int, int, int]
 SIDE: Final = 208
@@ -52,7 +53,7 @@ def draw_row(
     if size is None:
         return [image if column == "image" and isinstance(image, str) else _absent(column, look) for column in columns]
     ground = image if isinstance(image, np.ndarray) else np.full((*size, 3), GROUND, np.uint8)
-    boxes = [box[:4] for box in record.get("boxes") or [] if np.isfinite(box[:4]).all()]
+    boxes = [box[:4] for box in boxes_of(record) if np.isfinite(box[:4]).all()]
     return [
         (_encode(_small(ground)) if isinstance(image, np.ndarray) else image)
         if column == "image"

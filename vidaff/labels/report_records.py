@@ -19,8 +19,8 @@ from vidaff.labels.engine.types import check_name
 from vidaff.labels.ops import KEPT_SCORE
 
 Record = Mapping[str, Any]
-PICTURE_STEPS: Final = ("init", "objects", "refine", "clean")
-"""Steps whose items are pictures."""
+STEPS: Final = ("init", "objects", "similarity", "refine", "clean")
+"""Steps of the engine: their items are pictures, those of ``similarity`` pairs of affordance and object."""
 LABEL_STEPS: Final = {"initial": "init", "raw": "refine", "refined": "clean"}
 """Step by the kind of label that it writes."""
 SHARES: Final = tuple(np.linspace(0, 1, 21).round(2).tolist())
@@ -144,7 +144,7 @@ def tally_records(out: Path, thresholds: Mapping[str, float], names: Collection[
     ``thresholds``: by step, above which score a box counts as found.
     """
     tallies, wanted = RecordTallies(), frozenset(names)
-    for step in PICTURE_STEPS:
+    for step in STEPS:
         lines = read_manifest(out, step)
         if not lines:
             continue
@@ -160,6 +160,8 @@ def tally_records(out: Path, thresholds: Mapping[str, float], names: Collection[
         for entry in read_records(out, step):
             record = entry.get("record") or {}
             tally.labelled += bool(entry.get("files"))
+            if step == "similarity":
+                continue
             _count(tallies, step, entry, record, thresholds.get(step, KEPT_SCORE))
             if entry.get("view") == "egocentric" and entry.get("name") in wanted:
                 chosen[entry["name"]] = record
@@ -181,9 +183,17 @@ def _count(tallies: RecordTallies, step: str, entry: Record, record: Record, thr
         tallies.areas.setdefault(name, Histogram(AREAS)).add(record["area"])
 
 
+def boxes_of(record: Record) -> list[tuple[float, float, float, float, float]]:
+    """Boxes that were kept: left, top, right, bottom in pixels, score; raise :class:`ValueError` for other things."""
+    boxes = []
+    for left, top, right, bottom, score in record.get("boxes") or []:
+        boxes.append((float(left), float(top), float(right), float(bottom), float(score)))
+    return boxes
+
+
 def scores_of(record: Record) -> list[float]:
     """Scores of the boxes that were kept."""
-    return [float(box[4]) for box in record.get("boxes") or []]
+    return [box[4] for box in boxes_of(record)]
 
 
 def recorded_items(out: Path) -> list[Item]:
