@@ -33,6 +33,7 @@ from vidaff.errors import VidaffError
     "--text-model", type=NAME, help="agd20k: CLIP (folder, hub id or archive) for a converted checkpoint's text."
 )
 @click.option("--tokenizer", type=NAME, help="agd20k: its tokenizer (folder or hub id), if --text-model has none.")
+@click.option("--template", help="agd20k: prompt for --text-model, '{}' stands for the affordance.")
 @click.option(
     "--option", "options", metavar="KEY=VALUE", multiple=True, callback=parse_options,
     help="Of a folder of still pictures: umd: protocol=category|novel, frames=all|manual. iit-aff: "
@@ -50,9 +51,9 @@ from vidaff.errors import VidaffError
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 def command(
     checkpoint: str, dataset: str, data: Path, mode: str | None, split: str | None, protocols: tuple[str, ...],
-    manifest: Path | None, text_model: str | None, tokenizer: str | None, zero_flow: bool, any_flow: bool,
-    options: dict[str, str], out: Path | None, overwrite: bool, beside: tuple[Path, ...], limit: int | None,
-    batch_size: int, device: str,
+    manifest: Path | None, text_model: str | None, tokenizer: str | None, template: str | None, zero_flow: bool,
+    any_flow: bool, options: dict[str, str], out: Path | None, overwrite: bool, beside: tuple[Path, ...],
+    limit: int | None, batch_size: int, device: str,
 ) -> None:  # fmt: skip
     """Evaluate a checkpoint: every metric, per class and overall, the paper's numbers beside.
 
@@ -76,12 +77,18 @@ def command(
         if mode is not None or zero_flow or any_flow:
             raise VidaffError("--mode, --zero-flow and --any-flow are for clips, not for agd20k")
         _eval_agd20k(
-            checkpoint, data, text_model, tokenizer, split=split or "seen", manifest=manifest, out=out,
+            checkpoint, data, text_model, tokenizer, template, split=split or "seen", manifest=manifest, out=out,
             overwrite=overwrite, device=device, batch_size=batch_size, limit=limit, beside=beside,
             **({"protocols": protocols} if protocols else {}),
         )  # fmt: skip
         return
-    given = {"--protocol": protocols, "--manifest": manifest, "--text-model": text_model, "--tokenizer": tokenizer}
+    given = {
+        "--protocol": protocols,
+        "--manifest": manifest,
+        "--text-model": text_model,
+        "--tokenizer": tokenizer,
+        "--template": template,
+    }
     wrong = [name for name, value in given.items() if value]
     if wrong:
         raise VidaffError(f"{', '.join(wrong)}: for --dataset agd20k only")
@@ -115,14 +122,15 @@ def _eval_actions(checkpoint: str, data: Path, **options: Any) -> None:
         click.echo(f"written to {options['out']}: results.md, results.json, results.csv, confusion.png")
 
 
-def _eval_agd20k(checkpoint: str, data: Path, text_model: str | None, tokenizer: str | None, **options: Any) -> None:
-    from vidaff.evaluate_grounder import evaluate_grounder
-    from vidaff.models.image.text_table import TextSettings
+def _eval_agd20k(
+    checkpoint: str, data: Path, text_model: str | None, tokenizer: str | None, template: str | None, **options: Any
+) -> None:
+    from vidaff.evaluate_grounder import TextModel, evaluate_grounder
     from vidaff.results_grounder import markdown
 
-    if tokenizer and not text_model:
-        raise VidaffError("--tokenizer goes with --text-model")
-    text = TextSettings(source=text_model, tokenizer=tokenizer) if text_model else None
+    if (tokenizer or template) and not text_model:
+        raise VidaffError("--tokenizer, --template: each goes with --text-model")
+    text = TextModel(text_model, tokenizer, template) if text_model else None
     result = evaluate_grounder(checkpoint, data, text=text, **options)
     click.echo(markdown(result))
     if options["out"] is not None:
