@@ -78,8 +78,11 @@ def test_options_of_the_folder_are_kept_with_the_checkpoint(umd: Path, tmp_path:
     info = load_checkpoint(best).info
     assert info["options"] == {"protocol": "novel", "frames": "manual", "labels": "top"}
     assert info["train_clips"] == 2 * 5  # two manual frames of each tool but the ladle
-    with pytest.raises(VidaffError, match=r"trained with --option protocol=novel --option frames=manual .*the same"):
+    with pytest.raises(VidaffError, match=r"trained on other data \(.*options.*resume with the same"):
         run(umd, out, "train.epochs=2", resume=True)
+    with pytest.raises(VidaffError, match="options"):  # whose pictures have the same names
+        ranked = {"protocol": "novel", "frames": "manual", "labels": "ranked"}
+        run(umd, out, "train.epochs=2", options=ranked, resume=True)
     run(umd, out, "train.epochs=2", options={"protocol": "novel", "frames": "manual"}, resume=True)
     file = prepare_clips(
         "umd", umd, tmp_path / "umd.h5",

@@ -40,7 +40,7 @@ from vidaff.training.losses import class_frequencies, class_weights
 from vidaff.training.module import VideoModule
 from vidaff.training.runs import clear_run, fit
 from vidaff.training.same_data import PRINTS, Before, check_same_data, clip_prints
-from vidaff.training.stills import check_counts, check_resumed, fit_recipe, view_of
+from vidaff.training.stills import check_counts, fit_recipe, view_of
 from vidaff.weights import load_torch_file
 
 RUN_ONLY = ("max_minutes", "workers", "cache", "val_every", "val_limit", "epochs")
@@ -134,12 +134,13 @@ def train(
             say(line)
     pick_device(device)
     train_set, val_set = (_open_split(dataset, data, split, recipe, options or {}) for split in ("train", "val"))
-    check_resumed(last, train_set)
     check_counts(recipe, dataset)
     _check_data(train_set, recipe)
     facts = {
         "dataset": dataset, "train_clips": len(train_set), PRINTS: clip_prints(train=train_set, val=val_set),
     }  # fmt: skip
+    if dataset in STILLS:
+        facts["options"] = train_set.options
     check_same_data(out, before, facts)
     # Deterministic kernels are what makes a resumed run bit-identical.
     L.seed_everything(recipe.train.seed, workers=True, verbose=False)
@@ -230,7 +231,7 @@ def _build_module(
         "flow_settings": data_settings.get("flow_settings"),
     }
     if dataset in STILLS:
-        info |= {"view": view_of(store.dataset), "options": store.dataset.options}
+        info["view"] = view_of(store.dataset)
     info |= start.info()
     module = VideoModule(recipe, steps=optimiser_steps(recipe, len(store)), weights=weights, prior=prior, info=info)
     start.put_into(module.model)

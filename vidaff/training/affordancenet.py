@@ -45,7 +45,7 @@ from vidaff.training.history import next_sitting
 from vidaff.training.pictures import Picture, Pictures, PictureStore, object_names, train_pictures, val_pictures
 from vidaff.training.runs import clear_run, fit
 from vidaff.training.same_data import PRINTS, Before, check_same_data, clip_prints
-from vidaff.training.stills import check_resumed, view_of
+from vidaff.training.stills import view_of
 from vidaff.weights import load_torch_file
 
 LOSSES = {
@@ -219,12 +219,13 @@ def train_affordancenet(
     pick_device(device)
     background = taxonomy_of(dataset).background
     splits = [_open_split(dataset, data, split, recipe, options or {}) for split in ("train", "val")]
-    check_resumed(last, splits[0])
     objects = object_names(splits[0])
     facts = {
         "dataset": dataset, "objects": objects, "train_pictures": len(splits[0]),
         PRINTS: clip_prints(train=splits[0], val=splits[1]),
     }  # fmt: skip
+    if dataset in STILLS:
+        facts["options"] = splits[0].options
     check_same_data(out, before, facts)
     stores = [
         PictureStore(split, objects, background=background, settings=recipe.train, train=number == 0)
@@ -280,7 +281,7 @@ def _build_module(
         "data": Path(data).name,
     }
     if dataset in STILLS:
-        info |= {"view": view_of(store.dataset), "options": store.dataset.options}
+        info["view"] = view_of(store.dataset)
     steps = recipe.train.epochs * (len(store) // recipe.train.batch_size)
     try:
         return DetectorModule(recipe, steps=steps, info=info)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from vidaff.config import Recipe
@@ -11,7 +10,6 @@ from vidaff.datasets.base import ClipDataset
 from vidaff.datasets.taxonomies import TAXONOMIES, taxonomy_of
 from vidaff.datasets.taxonomy import AFFORDANCES
 from vidaff.errors import VidaffError
-from vidaff.weights import load_torch_file
 
 RECIPES = {"umd": "static", "iit-aff": "static-rgb"}
 """Default recipe by data set: IIT-AFF has no usable depth."""
@@ -66,17 +64,6 @@ def view_of(dataset: ClipDataset) -> dict[str, Any]:
     """What the model sees of a recorded picture: ``{"centre_crop": side}`` in its pixels, None = the whole picture."""
     stored = getattr(dataset, "settings", {}).get("centre_crop")
     return {"centre_crop": getattr(dataset, "centre_crop", stored)}
-
-
-def check_resumed(last: str | None, train_set: ClipDataset) -> None:
-    """Refuse to go on with other pictures, by the options of the data set, than the run of ``last`` began with."""
-    if last is None or not train_set.options:
-        return
-    info = load_torch_file(Path(last)).get("hyper_parameters", {}).get("info")
-    before = info.get("options") if isinstance(info, dict) else None
-    if isinstance(before, dict) and before != train_set.options:
-        given = " ".join(f"--option {key}={value}" for key, value in before.items())
-        raise VidaffError(f"{last}: was trained with {given}; resume with the same")
 
 
 def _value(recipe: Recipe, key: str) -> Any:
