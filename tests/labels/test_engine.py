@@ -124,16 +124,6 @@ def test_a_rerun_does_only_what_is_missing(table: Path, tmp_path: Path) -> None:
     assert run(table, tmp_path / "out").ran == 0
 
 
-def test_changed_pictures_are_done_again_and_leave_nothing_behind(table: Path, tmp_path: Path) -> None:
-    run(table, tmp_path / "out")
-    rows = table.read_text().splitlines(keepends=True)
-    table.write_text("".join([*rows[:3], *rows[4:-1]]))
-    (table.parent / "sub1/p001.jpg").write_bytes((table.parent / "sub1/p003.jpg").read_bytes())
-    run(table, tmp_path / "out")
-    run(table, tmp_path / "fresh")
-    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
-
-
 def test_another_model_needs_overwrite(table: Path, tmp_path: Path) -> None:
     run(table, tmp_path / "out", Dark(below=255))
     other = {**HASHES, "model": "x", "settings": "y"}

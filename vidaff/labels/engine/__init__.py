@@ -39,6 +39,7 @@ from vidaff.labels.engine.run import Engine as Engine
 from vidaff.labels.engine.run import Summary as Summary
 from vidaff.labels.engine.run import run_work as run_work
 from vidaff.labels.engine.tars import tar_items as tar_items
+from vidaff.labels.engine.types import Basis as Basis
 from vidaff.labels.engine.types import Item as Item
 from vidaff.labels.engine.types import Outcome as Outcome
 from vidaff.labels.engine.types import SkipItem as SkipItem
@@ -46,7 +47,7 @@ from vidaff.labels.engine.types import Source as Source
 from vidaff.labels.engine.types import Work as Work
 
 __all__ = [
-    "Engine", "Item", "Outcome", "SkipItem", "Source", "Summary", "Work", "csv_items", "encode_mask", "find_items",
-    "hash_code", "hash_files", "hash_value", "lock_folder", "mask_file", "pair_items", "read_item", "read_manifest",
-    "read_records", "run_work", "tar_items", "tree_items",
+    "Basis", "Engine", "Item", "Outcome", "SkipItem", "Source", "Summary", "Work", "csv_items", "encode_mask",
+    "find_items", "hash_code", "hash_files", "hash_value", "lock_folder", "mask_file", "pair_items", "read_item",
+    "read_manifest", "read_records", "run_work", "tar_items", "tree_items",
 ]  # fmt: skip

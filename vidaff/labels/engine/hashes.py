@@ -7,8 +7,9 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidaff.errors import VidaffError
 from vidaff.labels.engine.types import Item
@@ -16,6 +17,10 @@ from vidaff.labels.engine.types import Item
 LENGTH = 16
 """Hexadecimal digits kept: 64 bits, to tell runs apart, not to withstand forgery."""
 BLOCK = 2**22
+SAMPLE = 4096
+"""Bytes at both ends of a file that stand for it."""
+UNREADABLE = "-"
+"""What stands for a picture that cannot be read now."""
 
 
 def hash_value(value: Any) -> str:
@@ -34,19 +39,41 @@ def hash_code(*modules: str) -> str:
     return _digest(path.read_bytes() for path in files)
 
 
-def hash_inputs(items: Sequence[Item]) -> str:
-    """Hash of names and sizes, not of pixels, which would cost as much time as to read them all."""
-    rows = [[*item[:4], _size(item), item.problem] for item in items]
+def hash_inputs(items: Sequence[Item], contents: Iterable[str], bases: Iterable[str]) -> str:
+    """Hash of what a shard is made of: names, contents (:func:`hash_content`), and what else each item depends on."""
+    rows = [
+        [*item[:4], content, basis, item.problem] for item, content, basis in zip(items, contents, bases, strict=True)
+    ]
     return hash_value(rows)
 
 
-def _size(item: Item) -> int:
-    if item.source is None or item.source.size >= 0:
-        return 0 if item.source is None else item.source.size
+def hash_content(item: Item) -> str:
+    """Hash of a picture's size, first and last 4 KiB; :data:`UNREADABLE` where it cannot be read, empty without one.
+
+    All of it would cost as much time as to read every picture twice; the date is not in it, so that a copy is equal.
+    """
+    if item.source is None:
+        return ""
+    path, offset, size = item.source
     try:
-        return os.stat(item.source.path).st_size
-    except OSError:
-        return -1
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size if size < 0 else size
+            return hash_sample(file, offset, size) or UNREADABLE
+    except (OSError, ValueError):
+        return UNREADABLE
+
+
+def hash_sample(file: BinaryIO | FileIO, offset: int, size: int) -> str:
+    """Hash of ``size`` and of both ends of so many bytes from ``offset``; empty when they are not there."""
+    file.seek(offset)
+    head = file.read(min(size, SAMPLE)) or b""
+    tail = b""
+    if size > SAMPLE:
+        file.seek(offset + max(SAMPLE, size - SAMPLE))
+        tail = file.read(min(SAMPLE, size - SAMPLE)) or b""
+    if not size or len(head) + len(tail) < min(size, 2 * SAMPLE):
+        return ""
+    return hashlib.blake2b(b"%d:" % size + head + tail, digest_size=LENGTH // 2).hexdigest()
 
 
 def _blocks(path: Path) -> Iterable[bytes]:

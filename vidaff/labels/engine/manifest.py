@@ -33,7 +33,7 @@ def read_manifest(out: str | Path, step: str) -> list[Line]:
         if not isinstance(line, dict) or not all(isinstance(line.get(key), kind) for key, kind in FIELDS.items()):
             raise VidaffError(f"{path}: a line is no account of a shard; pass --overwrite to do the step again")
         lines[line["shard"]] = line
-    return [lines[shard] for shard in sorted(lines)]
+    return sorted(lines.values(), key=shard_order)
 
 
 def read_records(out: str | Path, step: str) -> Iterator[dict[str, Any]]:
@@ -52,7 +52,7 @@ def write_manifest(out: str | Path, step: str, lines: Sequence[Line]) -> None:
     if not lines:
         path.unlink(missing_ok=True)
         return
-    text = "".join(_format(line) for line in sorted(lines, key=lambda line: line["shard"]))
+    text = "".join(_format(line) for line in sorted(lines, key=shard_order))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -73,6 +73,11 @@ def append_line(path: Path, line: Line) -> None:
                 raise
     except OSError as error:
         raise VidaffError(f"cannot write {path}: {error.strerror or error}; run the same command again") from error
+
+
+def shard_order(line: Line) -> tuple[int, str]:
+    """By which lines are sorted: shards are numbered, with six digits or, above a million of them, more."""
+    return len(line["shard"]), line["shard"]
 
 
 def differences(line: Line, hashes: Mapping[str, str]) -> list[str]:

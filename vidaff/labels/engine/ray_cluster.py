@@ -51,7 +51,7 @@ def run_ray(
                 result = pickle.loads(row["result"])
                 if isinstance(result, str):
                     raise VidaffError(result)
-                tick(result.line["items"])
+                tick(result.ran)
                 yield result
         except ray.exceptions.RayError as error:
             raise VidaffError(f"ray: {first_line(error)}; run the same command again") from error

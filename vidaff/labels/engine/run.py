@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from vidaff.errors import VidaffError
-from vidaff.labels.engine.hashes import hash_inputs
+from vidaff.labels.engine.carry import finish, look_back, take_over
 from vidaff.labels.engine.lock import lock_folder
-from vidaff.labels.engine.manifest import (
-    Line,
-    append_line,
-    differences,
-    manifest_path,
-    read_manifest,
-    write_manifest,
-)
+from vidaff.labels.engine.manifest import Line, append_line, manifest_path, shard_order
 from vidaff.labels.engine.processes import run_local, run_processes
 from vidaff.labels.engine.shards import Done, Shard, Tick, make_shards
 from vidaff.labels.engine.store import Store
-from vidaff.labels.engine.types import Item, Work, check_name
+from vidaff.labels.engine.types import Basis, Item, Work, check_name
 from vidaff.progress import progress_bar
 
 KINDS: Final = ("local", "processes", "ray")
@@ -114,8 +107,14 @@ def run_work(
     overwrite: bool = False,
     archive: bool = False,
     progress: bool = True,
+    basis: Basis | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> Summary:
     """Do ``work`` on all ``items`` and write its files below the folder ``out``; what an earlier run did is kept.
+
+    Pictures may be added to those of an earlier run: they alone are done. One that cannot be read now keeps what was
+    made of it before. What was made of pictures that have changed, or are not among ``items`` any more, is lost with
+    ``overwrite`` only.
 
     Args:
         work: the step.
@@ -125,63 +124,39 @@ def run_work(
         engine: where to do it; None: in this process.
         shard_size: items that are done and accounted for together.
         max_skipped: how many items may be skipped.
-        overwrite: remove what the step has written here, and do it again.
+        overwrite: do again, and remove before, what the step has made here with other hashes or of other pictures, or
+            what has lost its files. What holds is kept, so that a run that was stopped goes on.
         archive: write a tar archive per shard, which unpacks into the label folder, instead of single files.
         progress: draw a bar.
+        basis: what an item's result depends on besides, if it is not the same for all.
+        begin: called when nothing speaks against the run any more, before its first item.
 
     Raises:
-        VidaffError: no items; another run on ``out``; a run with other hashes before; a full disk; a dead worker; after
-            all is done, more than ``max_skipped`` items skipped.
+        VidaffError: no items; another run on ``out``; a run before with other hashes, or with pictures whose results
+            would be lost; a full disk; a dead worker; after all is done, more than ``max_skipped`` items skipped.
     """
     if not items:
         raise VidaffError(f"{work.name}: there are no pictures")
     check_name(work.name, "step")
     store = Store(Path(out), work.name, archive)
     expected = {**hashes, "layout": f"{shard_size} items a shard, {'archives' if archive else 'files'}"}
-    shards = make_shards(items, shard_size)
+    shards = make_shards(items, shard_size, basis)
     began = time.perf_counter()
     with lock_folder(out):
-        kept = _prepare(store, shards, expected, overwrite=overwrite)
-        left = [shard for shard in shards if shard.name not in kept]
+        before = look_back(store, shards, expected, basis="" if basis is None else basis.name, overwrite=overwrite)
+        left = take_over(store, shards, before, expected)
+        if begin is not None:
+            begin()
         try:
             new = _run(work, left, store, expected, engine or Engine(), progress=progress)
         finally:
             store.clear_work()
-        lines = [*kept.values(), *new]
-        write_manifest(out, work.name, lines)
-    ran = sum(len(shard.items) for shard in left)
-    summary = _summarise(work.name, lines, len(kept), ran, time.perf_counter() - began)
+        lines = [*before.lines.values(), *new]
+        finish(store, lines)
+    ran = sum(len(shard.left) for shard in left)
+    summary = _summarise(work.name, lines, len(before.lines), ran, time.perf_counter() - began)
     _check_skipped(summary, manifest_path(out, work.name), max_skipped)
     return summary
-
-
-def _prepare(store: Store, shards: Sequence[Shard], expected: Mapping[str, str], *, overwrite: bool) -> dict[str, Line]:
-    """Lines of the shards that need not be done again. Files of all other shards are removed."""
-    if overwrite:
-        write_manifest(store.out, store.step, [])
-    lines = read_manifest(store.out, store.step)
-    _check_hashes(store, lines, expected)
-    by_name = {shard.name: shard for shard in shards}
-    kept = {line["shard"]: line for line in lines if _same_inputs(line, by_name.get(line["shard"]))}
-    # Before the files go: a line must never stand for files that are not there.
-    write_manifest(store.out, store.step, list(kept.values()))
-    store.clear_work()
-    store.discard(sorted(store.recorded() - set(kept)))
-    return kept
-
-
-def _check_hashes(store: Store, lines: Sequence[Line], expected: Mapping[str, str]) -> None:
-    for line in lines:
-        differing = differences(line, expected)
-        if differing:
-            raise VidaffError(
-                f"{store.out}: the step {store.step} was begun here with a different {' and '.join(differing)}; "
-                "pass --overwrite to do it again, or choose another --out"
-            )
-
-
-def _same_inputs(line: Line, shard: Shard | None) -> bool:
-    return shard is not None and bool(line["hashes"].get("inputs") == hash_inputs(shard.items))
 
 
 def _run(
@@ -192,7 +167,7 @@ def _run(
         return []
     lines = []
     with progress_bar(shown=progress) as bar:
-        task = bar.add_task(work.name, total=sum(len(shard.items) for shard in shards))
+        task = bar.add_task(work.name, total=sum(len(shard.left) for shard in shards))
         # Closed at once when something fails here, or workers would go on while their folder is cleared.
         with contextlib.closing(engine.run(work, shards, store, lambda count: bar.advance(task, count))) as results:
             for done in results:
@@ -205,7 +180,7 @@ def _run(
 
 
 def _summarise(step: str, lines: Sequence[Line], reused: int, ran: int, seconds: float) -> Summary:
-    lines = sorted(lines, key=lambda line: line["shard"])
+    lines = sorted(lines, key=shard_order)
     skipped = [(key, reason) for line in lines for key, reason in line["skipped"]]
     items, done = (sum(line[name] for line in lines) for name in ("items", "done"))
     return Summary(step, len(lines), reused, items, done, skipped, ran, seconds)

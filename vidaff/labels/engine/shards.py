@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -12,11 +13,11 @@ import cv2
 import numpy as np
 
 from vidaff.errors import VidaffError, first_line
-from vidaff.labels.engine.hashes import hash_inputs
+from vidaff.labels.engine.hashes import hash_content, hash_inputs
 from vidaff.labels.engine.manifest import Line
 from vidaff.labels.engine.pictures import read_item
 from vidaff.labels.engine.store import File, Store
-from vidaff.labels.engine.types import Item, Outcome, Work
+from vidaff.labels.engine.types import Basis, Item, Outcome, Work
 
 SKIPPING = (VidaffError, ValueError, cv2.error)
 """What means that a picture cannot be done. Others are faults of the program or the machine, and end the run."""
@@ -25,10 +26,21 @@ Tick = Callable[[int], object]
 
 
 class Shard(NamedTuple):
-    """``name`` is its number among the shards; ``items`` are sorted and at least one."""
+    """Some items, at least one, in a row.
+
+    ``name`` is its number among the shards; ``bases`` say by item what it depends on besides its picture; ``kept`` has,
+    by key, the records (lines of JSON) of items that an earlier run has done.
+    """
 
     name: str
     items: tuple[Item, ...]
+    bases: tuple[str, ...]
+    kept: Mapping[str, str]
+
+    @property
+    def left(self) -> list[Item]:
+        """Items that are to be done."""
+        return [item for item in self.items if item.key not in self.kept]
 
     def span(self) -> str:
         """What it is, for messages."""
@@ -36,17 +48,20 @@ class Shard(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A finished shard: its line of the manifest, and how long it took."""
+    """A finished shard: its line of the manifest, how long it took, and how many of its items were done now."""
 
     line: Line
     seconds: float
+    ran: int
 
 
-def make_shards(items: Sequence[Item], size: int) -> list[Shard]:
+def make_shards(items: Sequence[Item], size: int, basis: Basis | None = None) -> list[Shard]:
     """Divide items by position into shards of ``size``."""
     if size < 1:
         raise VidaffError(f"a shard has at least 1 picture, got {size}")
-    return [Shard(f"{start // size:06}", tuple(items[start : start + size])) for start in range(0, len(items), size)]
+    parts = [tuple(items[start : start + size]) for start in range(0, len(items), size)]
+    of = (lambda item: "") if basis is None else basis.of
+    return [Shard(f"{number:06}", part, tuple(map(of, part)), {}) for number, part in enumerate(parts)]
 
 
 def run_shard(work: Work, shard: Shard, store: Store, tick: Tick) -> Done:
@@ -55,30 +70,38 @@ def run_shard(work: Work, shard: Shard, store: Store, tick: Tick) -> Done:
     Raises :class:`VidaffError` for what is not the fault of one picture; then nothing of the shard counts.
     """
     began = time.perf_counter()
+    contents = [_content(shard, item) for item in shard.items]
+    known = {item.key: pair for item, *pair in zip(shard.items, contents, shard.bases, strict=True)}
     files: list[File] = []
-    records, skipped = [], []
-    for item, result in _results(work, shard, tick):
-        if isinstance(result, str):
-            skipped.append([item.key, result])
-        else:
-            files += result.files
-            records.append(_record(item, result))
+    lines, skipped = dict(shard.kept), []
     try:
-        store.publish(shard.name, files, records)
+        for item, result in _results(work, shard, tick):
+            if isinstance(result, str):
+                skipped.append([item.key, result])
+            else:
+                files += result.files
+                lines[item.key] = json.dumps(_record(item, result, *known[item.key]), sort_keys=True) + "\n"
+        store.publish(shard.name, files, [lines[item.key] for item in shard.items if item.key in lines])
     except (TypeError, ValueError) as error:
         raise VidaffError(f"shard {shard.name} of {store.step}: not writable ({first_line(error)})") from error
     line = {
         "shard": shard.name, "first": shard.items[0].key, "last": shard.items[-1].key, "items": len(shard.items),
-        "done": len(records), "skipped": skipped, "hashes": {"inputs": hash_inputs(shard.items)},
+        "done": len(lines), "skipped": skipped, "hashes": {"inputs": hash_inputs(shard.items, contents, shard.bases)},
     }  # fmt: skip
-    return Done(line, time.perf_counter() - began)
+    return Done(line, time.perf_counter() - began, len(shard.left))
 
 
-def _record(item: Item, outcome: Outcome) -> dict[str, Any]:
+def _content(shard: Shard, item: Item) -> str:
+    """Hash of an item's picture; of one that is done, that of the picture which it was done with."""
+    kept = shard.kept.get(item.key)
+    return hash_content(item) if kept is None else str(json.loads(kept).get("content"))
+
+
+def _record(item: Item, outcome: Outcome, content: str, basis: str) -> dict[str, Any]:
     names = [name for name, _ in outcome.files]
     return {
         "view": item.view, "affordance": item.affordance, "object": item.object, "name": item.name, "files": names,
-        "record": dict(outcome.record),
+        "content": content, "basis": basis, "record": dict(outcome.record),
     }  # fmt: skip
 
 
@@ -86,7 +109,7 @@ def _results(work: Work, shard: Shard, tick: Tick) -> Iterator[tuple[Item, Outco
     """Items with their outcome or the reason why they are skipped, in order."""
     group: list[tuple[Item, np.ndarray | str]] = []
     size = int(getattr(work, "batch", 1))
-    for item, image in _pictures(shard.items):
+    for item, image in _pictures(shard.left):
         group.append((item, image))
         if len(group) == size:
             yield from _run_group(work, shard, group, tick)

@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -46,8 +46,8 @@ class Store(NamedTuple):
         """Folder of temporary files."""
         return self.out / ".work" / self.step
 
-    def publish(self, shard: str, files: Sequence[File], records: Sequence[dict[str, Any]]) -> None:
-        """Put a shard's files and records in place.
+    def publish(self, shard: str, files: Sequence[File], records: Sequence[str]) -> None:
+        """Put a shard's files and its records, lines of JSON, in place.
 
         Raises :class:`VidaffError` when the disk is full or not writable, and for a path that leads out of the folder
         or comes twice; then no file has a final name that is not whole.
@@ -55,13 +55,12 @@ class Store(NamedTuple):
         _check_paths(files)
         if self.archive:
             files = [(self.archive_path(shard), pack(files))] if files else []
-        lines = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
         record_path = self.record_path(shard).relative_to(self.out).as_posix()
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=f"{shard}.", suffix=".tmp", dir=self.work))
             try:
-                _move_in(staged, self.out, [(record_path, lines.encode()), *files])
+                _move_in(staged, self.out, [(record_path, "".join(records).encode()), *files])
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
         except OSError as error:
@@ -70,15 +69,32 @@ class Store(NamedTuple):
                 "mend that and run the same command again"
             ) from error
 
-    def discard(self, shards: Iterable[str]) -> None:
-        """Remove what shards have written, by their records; the records last."""
+    def discard(self, shards: Iterable[str], spare: Container[str] = ()) -> None:
+        """Remove what shards have written, by their records; the records last.
+
+        ``spare``: keys of items whose files stay, because other records have them, too.
+        """
         for shard in shards:
             path = self.record_path(shard)
             for record in read_lines(path):
-                for name in record.get("files", []):
-                    _unlink(self.out, name)
+                if key_of(record) not in spare:
+                    self.remove_files(record)
             _unlink(self.out, self.archive_path(shard))
             path.unlink(missing_ok=True)
+
+    def remove_files(self, record: Mapping[str, Any]) -> None:
+        """Remove the files that a record names."""
+        for name in record.get("files", []):
+            _unlink(self.out, name)
+
+    def has_files(self, record: Mapping[str, Any]) -> bool:
+        """Whether all files that a record names are there; of archives it is not asked."""
+        return self.archive or all((self.out / name).is_file() for name in record.get("files", []))
+
+    @property
+    def carried_path(self) -> Path:
+        """Records of done items whose shards are being made anew around them; see :mod:`vidaff.labels.engine.carry`."""
+        return self.record_path("").parent / ".carried.jsonl"
 
     def recorded(self) -> set[str]:
         """Shards that have a record."""
@@ -89,6 +105,11 @@ class Store(NamedTuple):
         shutil.rmtree(self.work, ignore_errors=True)
         with contextlib.suppress(OSError):  # another step's are there
             self.work.parent.rmdir()
+
+
+def key_of(record: Mapping[str, Any]) -> str:
+    """Key of the item that a record is of."""
+    return f"{record.get('view')}/{record.get('name')}"
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

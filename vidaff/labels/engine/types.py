@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -62,6 +62,16 @@ class Outcome(NamedTuple):
 
     files: Sequence[tuple[str, bytes]] = ()
     record: Mapping[str, Any] = MappingProxyType({})
+
+
+class Basis(NamedTuple):
+    """What the result of an item depends on besides its picture and the hashes of the whole step.
+
+    ``name`` is for messages (``part names``); ``of`` gives a short text for an item.
+    """
+
+    name: str
+    of: Callable[[Item], str]
 
 
 class SkipItem(VidaffError):
