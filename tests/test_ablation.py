@@ -13,18 +13,21 @@ from dataclasses import replace
 
 import h5py
 import pytest
+from click.testing import CliRunner
 
 from tests.toy import write_toy_file
 from tests.toy_agd20k import write_toy_tree
 from tests.trees import write_recording
 from vidaff.ablation import Comparison, RunSettings, Study, run_study
+from vidaff.ablation.grounding import CAM_TAKES, cam_changes, grounding_row, grounding_study
 from vidaff.ablation.grounding import GROUPS as GROUNDING_GROUPS
-from vidaff.ablation.grounding import grounding_row, grounding_study
 from vidaff.ablation.report import chart, differences, markdown, read_scores
 from vidaff.ablation.sources import ClipSource
 from vidaff.ablation.video import EVALUATIONS, GROUPS, METRICS, stream_of, variants, video_study
+from vidaff.cli import cli
 from vidaff.config import load_recipe
 from vidaff.errors import VidaffError
+from vidaff.models.baselines.cam import load_cam, load_cam_recipe
 from vidaff.models.image.recipe import load_grounder_recipe
 
 TOY = (
@@ -258,3 +261,79 @@ def test_rows_with_refined_labels_need_some(tmp_path):
     assert [row.name for row in study.variants] == ["base", "reasoning-part", "reasoning-object", "reasoning"]
     with pytest.raises(VidaffError, match="table3"):
         grounding_study("grounder-small", (), group="table3", data=root)
+
+
+def cam_recipe(*overrides, recipe="grounder-small"):
+    changes = cam_changes(load_grounder_recipe(recipe, overrides))
+    return changes, load_cam_recipe("cam", changes)
+
+
+def test_the_cam_row_is_as_large_as_the_others_and_trained_as_long():
+    assert cam_recipe()[0] == ()
+    assert cam_recipe("train.batch_size=10", "train.micro_batch=10")[0] == ("train.batch_size=10",)
+    _, plsp = cam_recipe(recipe="plsp")
+    paper = load_grounder_recipe("plsp")
+    for block, keys in CAM_TAKES.items():
+        for key in keys:
+            assert getattr(getattr(plsp, block), key) == getattr(getattr(paper, block), key), key
+    assert (plsp.model.clip.width, plsp.train.encoder_weights) == (768, "openai/clip-vit-base-patch16")
+    assert (plsp.train.select, plsp.model.margin) == ("last", 0.5)
+    dino = ["model.encoder=dino", "model.backbone={hidden_size: 32}", "input.size=112", "train.max_minutes=3"]
+    changes, recipe = cam_recipe(*dino, "train.clip_grad=0", "train.lr=1e-05", "train.stitch=0.1")
+    assert (recipe.model.encoder, recipe.model.backbone, recipe.input.size) == ("dino", {"hidden_size": 32}, (112, 112))
+    assert recipe.input.mean == (0.485, 0.456, 0.406)
+    assert (recipe.train.lr, recipe.train.max_minutes, recipe.train.clip_grad) == (1e-5, 3, 0)
+    assert not any("stitch" in change for change in changes)
+
+
+def test_published_numbers_of_the_image_branch_keep_their_digits(tmp_path):
+    study = grounding_study("grounder-small", (), group="main", data=write_toy_tree(tmp_path / "tree", train=1, test=1))
+    text = markdown(study, {row.name: {} for row in study.variants}, RunSettings("grounder-small"))
+    assert "| baseline | - *0.938* | - *0.503* | - *1.477* |" in text
+
+
+def test_options_of_the_other_branch_are_refused(tmp_path):
+    same = ["ablate", "--out", str(tmp_path / "study"), "--data", str(tmp_path)]
+    for arguments, said in (
+        (["--dataset", "agd20k", "--flow", "dis", "--workers", "2"], "--flow, --workers: for clips only"),
+        (["--dataset", "agd20k", "--data-2d", "x.h5"], "--data-2d: for clips only"),
+        (["--split", "hard", "--manifest", "x.json"], "--split, --manifest: for --dataset agd20k only"),
+    ):
+        done = CliRunner().invoke(cli, [*same, *arguments])
+        assert isinstance(done.exception, VidaffError) and said in str(done.exception)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_manifest_goes_to_every_training_and_evaluation(tmp_path):
+    root = write_toy_tree(tmp_path / "tree", train=2, test=1)
+    manifest = tmp_path / "hard.json"
+    manifest.write_text('{"train": ["knife"], "test": ["fork"]}')
+    study = grounding_study("grounder-small", (), group="table8", data=root, split="hard", manifest=manifest)
+    assert study.arguments == ("--split", "hard", "--manifest", str(manifest))
+    assert study.evaluations[0].arguments == study.arguments
+
+
+def test_the_image_branch_from_the_command_line_to_its_table(tmp_path):
+    root = write_toy_tree(tmp_path / "tree", train=3, test=1)
+    changes = ["model.dim=32", "model.clip.width=32", "model.clip.layers=1", "model.clip.patch=16", "model.clip.grid=4"]
+    changes += ["model.fuser.grid=4", "model.fuser.depth=1", "model.exo_hidden=16", "input.size=64", "train.epochs=1"]
+    changes += ["train.batch_size=4", "train.micro_batch=4", "train.warmup_steps=0"]
+    out = tmp_path / "study"
+    command = ["ablate", "--dataset", "agd20k", "--data", root, "--group", "main", "--seeds", 1, "--device", "cpu"]
+    command += ["--jobs", 3, "--quiet", "--out", out, *(word for change in changes for word in ("--set", change))]
+    done = CliRunner().invoke(cli, list(map(str, command)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    record = json.loads((out / "ablation.json").read_text())
+    assert set(record["variants"]) == {"base", "full", "cam"}
+    for row in record["variants"].values():
+        assert set(row["scores"]["1"]) == {"kld", "sim", "nss"}
+    assert {claim["claim"]: len(claim["gains"]) for claim in record["claims"]} == {
+        "the full method beats the baseline": 1, "the full method beats CAM": 1, "pseudo-labels beat CAM": 1,
+    }  # fmt: skip
+    assert load_cam(out / "runs" / "cam" / "seed-1" / "best").recipe.model.clip.width == 32
+    log = (out / "runs" / "base" / "seed-1.log").read_text()
+    assert "pictures: 10 to train on, 2 held out; labels: 12 initial" in log
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    done = CliRunner().invoke(cli, [*map(str, command), "--resume"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}

@@ -100,7 +100,7 @@ def _score_table(study: Study, scores: Scores, settings: RunSettings) -> tuple[l
 
 def _cell(scores: Scores, variant: Variant, metric: Metric, seeds: int) -> str:
     values = values_of(scores, variant.name, metric.key)
-    paper = f" *{variant.paper[metric.key]:.2f}*" if metric.key in variant.paper else ""
+    paper = f" *{variant.paper[metric.key]:.{metric.digits}f}*" if metric.key in variant.paper else ""
     if not len(values):
         return f"-{paper}"
     spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""

@@ -168,7 +168,7 @@ class _Worker:
 
     def _train_arguments(self, run: Run) -> list[str]:
         variant = run.variant
-        # Overrides are keys of the study's recipe; another model's recipe need not have them.
+        # Overrides are keys of the study's recipe; a row of another model says by its changes which it takes.
         shared = self.settings.overrides if variant.recipe is None else ()
         changes = (*shared, *variant.changes, f"train.seed={run.seed}")
         return [

@@ -12,7 +12,7 @@ class Metric:
     """A number of an evaluation.
 
     ``evaluation``: name of an :class:`Evaluation`; ``path``: keys that lead to it in that evaluation's results.json;
-    ``higher`` says whether higher is better.
+    ``higher`` says whether higher is better; ``digits`` how many decimals its published values have.
     """
 
     key: str
@@ -20,6 +20,7 @@ class Metric:
     evaluation: str
     path: tuple[str, ...]
     higher: bool = True
+    digits: int = 2
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ GROUNDING_GROUPS = ("main", "table2", "table8", "table9", "table10", "all")
     "[default: table3; table2 for agd20k]",
 )
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings per variant.")
-@click.option("--flow", default="pd-dis", show_default=True, help="3D flow to prepare from a folder.")
+@click.option("--flow", show_default="pd-dis", help="3D flow to prepare from a folder of clips.")
 @click.option("--split", type=click.Choice(["seen", "unseen", "hard"]), help="Split of agd20k.  [default: seen]")
 @click.option("--labels", type=PATH, help="agd20k: folder of pseudo-labels, if they are not within --data.")
+@click.option("--manifest", type=PATH, help="agd20k: JSON that says what trains and tests in the split hard.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Trainings beside each other.")
-@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes that prepare.")
+@click.option("--workers", type=click.IntRange(1, 256), show_default="2", help="Processes that prepare clips.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
 )
@@ -49,8 +50,8 @@ GROUNDING_GROUPS = ("main", "table2", "table8", "table9", "table10", "all")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def command(
     dataset: str, data: Path | None, data_2d: Path | None, out: Path, recipe: str | None, overrides: tuple[str, ...],
-    group: str | None, seeds: int, flow: str, split: str | None, labels: Path | None, jobs: int, workers: int,
-    device: str, resume: bool, overwrite: bool, quiet: bool,
+    group: str | None, seeds: int, flow: str | None, split: str | None, labels: Path | None, manifest: Path | None,
+    jobs: int, workers: int | None, device: str, resume: bool, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train the variants of a paper's ablation with several seeds and tabulate them beside its numbers.
 
@@ -67,18 +68,20 @@ def command(
     """
     from vidaff.ablation import RunSettings, run_study
 
+    of_clips = {"--data-2d": data_2d, "--flow": flow, "--workers": workers}
+    of_pictures = {"--split": split, "--labels": labels, "--manifest": manifest}
     if dataset == "agd20k":
-        if data_2d is not None:
-            raise VidaffError("--data-2d: agd20k has no flow")
+        _refuse(of_clips, "for clips only, agd20k has no flow and is not prepared")
         recipe = recipe or "grounder-small"
-        study, numbers = _grounding(recipe, overrides, group or "table2", data, split or "seen", labels, seeds)
+        where = {"split": split or "seen", "labels": labels, "manifest": manifest}
+        study, numbers = _grounding(recipe, overrides, group or "table2", data, where, seeds)
     else:
-        if split or labels:
-            raise VidaffError("--split, --labels: for --dataset agd20k only")
+        _refuse(of_pictures, "for --dataset agd20k only")
         recipe, numbers = recipe or "small", tuple(range(seeds))
         source: dict[str, Any] = {
-            "dataset": dataset, "data": data, "data_2d": data_2d, "folder": out / "data", "flow": flow,
-            "workers": workers, "progress": not quiet, "overwrite": overwrite and not resume,
+            "dataset": dataset, "data": data, "data_2d": data_2d, "folder": out / "data",
+            "flow": flow or "pd-dis", "workers": workers or 2, "progress": not quiet,
+            "overwrite": overwrite and not resume,
         }  # fmt: skip
         study = _video(recipe, overrides, group or "table3", source)
     settings = RunSettings(recipe, overrides, numbers, jobs, device)
@@ -86,6 +89,12 @@ def command(
     table = run_study(study, out, settings, **options)
     click.echo(table.read_text(encoding="utf-8"))
     click.echo(f"written to {out}: ablation.md, ablation.json, ablation.csv, ablation.svg")
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise VidaffError(f"{', '.join(given)}: {why}")
 
 
 def _video(recipe: str, overrides: tuple[str, ...], group: str, source: dict[str, Any]) -> Study:
@@ -97,7 +106,7 @@ def _video(recipe: str, overrides: tuple[str, ...], group: str, source: dict[str
 
 
 def _grounding(
-    recipe: str, overrides: tuple[str, ...], group: str, data: Path | None, split: str, labels: Path | None, seeds: int
+    recipe: str, overrides: tuple[str, ...], group: str, data: Path | None, where: dict[str, Any], seeds: int
 ) -> tuple[Study, tuple[int, ...]]:
     """The study and the seeds, which are the paper's where it has that many."""
     from vidaff.ablation.grounding import grounding_study
@@ -105,5 +114,5 @@ def _grounding(
 
     if data is None:
         raise VidaffError("agd20k needs --data; make a rendered set with 'vidaff synth agd20k'")
-    study = grounding_study(recipe, overrides, group=group, data=data, split=split, labels=labels)
+    study = grounding_study(recipe, overrides, group=group, data=data, **where)
     return study, SEEDS[:seeds] if seeds <= len(SEEDS) else tuple(range(1, seeds + 1))
