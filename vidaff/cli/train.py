@@ -68,7 +68,9 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--out", type=PATH, default=Path("runs/train"), show_default=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
-@click.option("--overwrite", is_flag=True, help="Write into --out although it holds files.")
+@click.option(
+    "--overwrite", is_flag=True, help="Write into --out although it holds files; an earlier run in it is removed."
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
