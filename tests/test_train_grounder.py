@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from vidaff.models.image.text_table import SpellingEncoder, TextSettings, TextTa
 from vidaff.part_texts import part_words, read_part_texts
 from vidaff.training.cam import train_cam
 from vidaff.training.grounder import open_pictures, train_grounder
+from vidaff.training.grounding_data import split_pictures
 from vidaff.training.grounding_text import text_table
 from vidaff.training.history import read_history
 from vidaff.weights import load_torch_file
@@ -168,6 +170,23 @@ def test_switches_change_the_samples(data):
     stitched = sample("train.stitch=1")[0].heatmap[0]
     quadrants = [stitched[y : y + 32, x : x + 32].sum() for y in (0, 32) for x in (0, 32)]
     assert sorted(quadrants)[:3] == [0, 0, 0] and max(quadrants) == pytest.approx(1, rel=1e-4)
+
+
+def test_held_out_pictures_are_not_stitched_to_those_that_are_trained_on(data):
+    def negatives(*overrides):
+        recipe = recipe_of("train.stitch=1", "train.holdout=0.5", *overrides)
+        train = open_pictures(recipe, data, "seen", None, None)[0]
+        fit, _ = split_pictures(train, recipe, None)
+        drawn = [train.draw(index, np.random.default_rng((index, turn))).stitch for index in fit for turn in range(9)]
+        held = {train.pictures[index] for index in set(range(len(train))) - set(fit)}
+        return [picture for stitch in drawn for picture in stitch.negatives], held, train
+
+    for rule in ("irrelevant", "other_verb"):
+        stitched, held, train = negatives(f"train.stitch_negatives={rule}")
+        assert len(held) == 20
+        assert set(stitched) == set(train.pictures) - held
+    everything, none_held, train = negatives("train.select=last", "train.stitch_negatives=other_verb")
+    assert not none_held and set(everything) == set(train.pictures)
 
 
 def test_selection_on_the_test_split_is_named(data, tmp_path):

@@ -103,6 +103,8 @@ def micro_batch(recipe: Recipe, world: int) -> int:
 def split_pictures(train: Agd20kTrain, recipe: Recipe, test: Agd20kTest | None) -> tuple[Sequence[int], TestSet | None]:
     """Indices to train on, and what selects the epoch: held-out pictures, ``test``, or nothing.
 
+    Held-out pictures are not stitched to others, either.
+
     Raises:
         VidaffError: too few pictures for a batch.
     """
@@ -113,6 +115,7 @@ def split_pictures(train: Agd20kTrain, recipe: Recipe, test: Agd20kTest | None) 
         fit, held = train.held_out(settings.holdout)
         if not len(held):
             raise VidaffError("no picture can be held out: every pair has but one; set train.select=last")
+        train.stitch_from(fit)
         val = WholePictures(train, held)
     elif settings.select == "test-kld":
         val = test  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import EllipsisType
 from typing import Final
@@ -110,6 +111,7 @@ class Agd20kTrain:
         self.pairs: list[Pair] = sorted({picture.pair for picture in self.pictures})
         self.label_counts = dict(Counter(self._label_paths[picture][0] for picture in self.pictures))
         """Number of pictures by the kind of label that they have."""
+        self._rule = negatives
         self._negatives = NegativePictures(self.tree.train, negatives)
 
     def __len__(self) -> int:
@@ -190,6 +192,17 @@ class Agd20kTrain:
         if self._exo is not None:
             found["exocentric"] = [one.name for one in self.tree.exocentric]
         return found
+
+    def stitch_from(self, fit: Iterable[int]) -> None:
+        """From now on stitch no picture that is held out: ``fit`` are the indices of those that are trained on.
+
+        A file that is held out under one affordance is not stitched under another. Pictures without a pseudo-label,
+        which are never judged on, may be stitched as before.
+        """
+        kept = {self.pictures[index] for index in fit}
+        held = {(one.object, one.file) for one in self.pictures if one not in kept}
+        others = [one for one in self.tree.train if (one.object, one.file) not in held]
+        self._negatives = NegativePictures(others, self._rule)
 
     def boxes(self, index: int) -> int:
         """Number of boxes of the object in a picture; 0 when none was found, or none was asked for."""
