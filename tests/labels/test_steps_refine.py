@@ -20,8 +20,9 @@ from vidaff.labels.pictures import LabelledPictures
 from vidaff.labels.refine_infer import picture_probabilities, whole_view
 from vidaff.labels.refine_pairs import refined_pairs
 from vidaff.labels.refine_pixels import Rect, square_around, view
-from vidaff.labels.refine_recipe import load_refine_recipe
+from vidaff.labels.refine_recipe import RefineUse, load_refine_recipe
 from vidaff.labels.refine_samples import RefineDraw, RefineSet
+from vidaff.labels.steps.refine import marked
 from vidaff.models.image.recipe import PictureInput
 
 CLIP = {name: getattr(PictureInput(), name) for name in ("mean", "std")}
@@ -180,3 +181,22 @@ def test_no_exocentric_boxes_is_one_clear_line(pictures, monkeypatch):
     monkeypatch.setattr(type(pictures.places), "boxes", lambda self, view: None)
     with pytest.raises(VidaffError, match="exocentric"):
         skis(pictures)
+
+
+def test_a_relative_threshold_finds_what_stands_out_and_a_low_peak_marks_nothing():
+    inside = np.zeros((4, 4), bool)
+    inside[1:3] = True
+    sure = np.full((4, 4), 0.9, np.float32)  # higher outside of the object, where it says nothing
+    sure[1:3] = [[0.1, 0.2, 0.3, 0.4], [0.1, 0.1, 0.1, 0.35]]
+    mask, peak = marked(sure, inside, RefineUse(threshold=0.5))
+    assert not mask.any() and peak == pytest.approx(0.4)
+    mask, _ = marked(sure, inside, RefineUse(threshold=0.7, relative=True))
+    assert np.argwhere(mask).tolist() == [[1, 2], [1, 3], [2, 3]]
+    assert not marked(sure, inside, RefineUse(threshold=0.7, relative=True, least_peak=0.5))[0].any()
+    mask, peak = marked(sure, np.zeros((4, 4), bool), RefineUse())
+    assert not mask.any() and peak == 0.0
+
+
+def test_the_authors_rule_is_the_default():
+    use = load_refine_recipe("refine").use
+    assert (use.threshold, use.relative, use.least_peak) == (0.95, False, 0.0)

@@ -104,6 +104,12 @@ class RefineUse(Settings):
     """From the network's maps to masks."""
 
     threshold: float = Field(0.95, ge=0, lt=1, description="probability above which a pixel is the part (paper: none)")
+    relative: bool = Field(
+        False, description="the threshold is a share of the object's highest probability, not a probability (ours)"
+    )
+    least_peak: float = Field(
+        0.0, ge=0, lt=1, description="objects whose highest probability is below this get no label (ours)"
+    )
 
 
 class RefineRecipe(Settings):

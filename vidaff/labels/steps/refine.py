@@ -14,7 +14,7 @@ from vidaff.labels.loading import choose_device, weights_identity
 from vidaff.labels.part_names import Pair
 from vidaff.labels.pictures import LabelledPictures, OwnLabels
 from vidaff.labels.refine_infer import Refiner
-from vidaff.labels.refine_recipe import RefineRecipe
+from vidaff.labels.refine_recipe import RefineRecipe, RefineUse
 from vidaff.labels.steps.base import ModelWork
 from vidaff.models.image.checkpoint import load_grounder
 
@@ -70,10 +70,22 @@ class RefineWork(ModelWork):
         probabilities = self._refiner.probabilities(image, torch.from_numpy(self.text[item.picture.pair]))
         thing = self._pictures.mask("objects/egocentric", item.picture, (image.shape[0], image.shape[1]))
         inside = np.zeros(image.shape[:2], bool) if thing is None else thing
-        mask = (probabilities > self.recipe.use.threshold) & inside
+        mask, peak = marked(probabilities, inside, self.recipe.use)
         record = {
             "area": round(float(mask.mean()), 4),
             "object": round(float(inside.mean()), 4),
-            "peak": round(float(probabilities[inside].max()), 4) if inside.any() else 0.0,
+            "peak": round(peak, 4),
         }
         return Outcome([mask_file("raw", item.picture, mask)] if mask.any() else [], record)
+
+
+def marked(probabilities: np.ndarray, inside: np.ndarray, use: RefineUse) -> tuple[np.ndarray, float]:
+    """Pixels (H, W) bool of the object ``inside`` that are taken for the part, and the object's highest probability.
+
+    A network that learned little is unsure of every pixel, and of some parts more than of others: a share of the peak
+    finds what stands out. Deviation: the authors' threshold is one probability for all.
+    """
+    peak = float(probabilities[inside].max()) if inside.any() else 0.0
+    if not inside.any() or peak < use.least_peak:
+        return np.zeros_like(inside), peak
+    return (probabilities > (use.threshold * peak if use.relative else use.threshold)) & inside, peak
