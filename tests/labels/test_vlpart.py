@@ -245,6 +245,9 @@ def test_other_weights_are_refused_by_name(tmp_path):
         VLPart.from_checkpoint({"conv1.weight": torch.zeros(3)})
     with pytest.raises(VidaffError, match="unknown"):
         VLPart.from_checkpoint({**state, "more.weight": torch.zeros(1)})
+    for wrong in (float("nan"), float("-inf")):
+        with pytest.raises(VidaffError, match=r"box_head\.1\.fc2\.bias holds other things than finite"):
+            VLPart.from_checkpoint({**state, "roi_heads.box_head.1.fc2.bias": torch.tensor([*[0.0] * 9, wrong])})
     (tmp_path / "file.pth").write_bytes(b"no checkpoint")
     with pytest.raises(VidaffError, match=r"file\.pth"):
         VLPart.from_checkpoint(tmp_path / "file.pth")
@@ -274,8 +277,14 @@ def test_the_text_tower_of_a_checkpoint_is_used(tmp_path):
     assert features.shape == (12, 3)
     assert torch.equal(features[:, 0], features[:, 1])
     assert not torch.equal(features[:, 0], features[:, 2])
+    loaded = detector.texts.encoder.tower.state_dict()
+    table = state["text_encoder.token_embedding.weight"]
+    assert table.data_ptr() in {tensor.data_ptr() for tensor in loaded.values()}  # no copy: that would take 250 MB
     with pytest.raises(VidaffError, match="no text tower"):
         VLPart.from_checkpoint(tiny_state(), config=config, tokenizer=tokenizer)
+    state["text_encoder.transformer.resblocks.0.mlp.c_fc.weight"] = torch.ones(63, 16)
+    with pytest.raises(VidaffError, match=r"not CLIP's text tower .*\(63, 16\) instead of \(64, 16\)"):
+        VLPart.from_checkpoint(state, config=config, tokenizer=tokenizer)
 
 
 def test_without_text_features_it_says_what_is_needed():

@@ -13,6 +13,7 @@ from vidaff.errors import VidaffError
 from vidaff.models.image.features import square_side
 from vidaff.models.image.pretrained import load_pretrained, load_weights
 from vidaff.models.image.settings import ClipVisionSettings
+from vidaff.models.image.strict import check_state
 from vidaff.models.image.torchscript import is_zip, read_torchscript
 
 if TYPE_CHECKING:
@@ -69,16 +70,22 @@ def clip_text(source: str | Path, *, heads: int | None = None) -> CLIPTextModelW
 def text_tower(state: Mapping[str, torch.Tensor], source: str | Path, heads: int | None) -> CLIPTextModelWithProjection:
     """The text tower from weights with OpenAI's names, float32; ``source`` names their origin in errors.
 
+    The tower shares the memory of ``state`` where it can: copies, and random weights before them, would take 500 MB.
+
     ``heads``: attention heads, None for the 64 channels of a head that all of OpenAI's have.
     """
     from transformers import CLIPTextModelWithProjection
 
-    names = _text_names({name: tensor.float() for name, tensor in state.items()}, source)
-    model = CLIPTextModelWithProjection(_text_config(names, heads))
-    wrong = sorted(set(model.state_dict()) ^ set(names))
-    if wrong:
-        raise VidaffError(f"{source}: not CLIP's text tower, {wrong[0]} does not fit")
-    model.load_state_dict(names)
+    names = _text_names({name: tensor.detach().float() for name, tensor in state.items()}, source)
+    with torch.device("meta"):
+        model = CLIPTextModelWithProjection(_text_config(names, heads))
+    try:
+        check_state(model, names)
+    except ValueError as error:
+        raise VidaffError(f"{source}: not CLIP's text tower ({error})") from error
+    model.load_state_dict(names, assign=True)
+    embeddings = model.text_model.embeddings
+    embeddings.position_ids = torch.arange(model.config.max_position_embeddings)[None]  # it is no weight
     return model.eval()
 
 

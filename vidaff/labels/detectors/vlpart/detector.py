@@ -185,7 +185,8 @@ def fill(net: VLPartNet, state: Mapping[str, torch.Tensor]) -> None:
     shared = {name: tensor for name, tensor in state.items() if not name.endswith(IGNORED_ENDS)}
     check_state(net, shared)
     for name, tensor in shared.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        # Of the extremes, which pass on what is no number: of all of them would take a mask of every tensor.
+        if not tensor.is_floating_point() or not torch.isfinite(torch.stack(tensor.aminmax())).all():
             raise ValueError(f"{name} holds other things than finite floating-point numbers")
     net.load_state_dict({name: tensor.detach().float().contiguous() for name, tensor in shared.items()}, assign=True)
     net.mean = torch.tensor(net.settings.pixel_mean).view(3, 1, 1)
