@@ -75,12 +75,16 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file of at most 64 MiB; raise :class:`VidaffError` naming the file when it is missing or broken."""
+def read_json(path: str | Path, *, limit: int | None = None) -> Any:
+    """Read a JSON file; raise :class:`VidaffError` naming the file when it is missing or broken.
+
+    ``limit``: largest size in bytes, by default 64 MiB.
+    """
     path = Path(path)
+    limit = MAX_JSON_BYTES if limit is None else limit
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise VidaffError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB, refused as JSON")
+        if path.stat().st_size > limit:
+            raise VidaffError(f"{path}: larger than {limit >> 20} MiB, refused as JSON")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise VidaffError(f"{path}: no such file") from error

@@ -118,3 +118,23 @@ def test_a_report_that_cannot_be_written_fails_no_run(pictures):
     (out / "report.html").mkdir(parents=True)
     shown = invoke("all", pictures / "pictures/table.csv", "--only", "init", "--out", out, *tools(pictures))
     assert "report: not written" in shown and shown.startswith("init: 2 of 2")
+
+
+def test_a_run_that_fails_has_a_report_too(pictures):
+    out, data = pictures / "out", pictures / "pictures/table.csv"
+    data.write_text(data.read_text() + "gone.png,knife,hold\n")
+    with pytest.raises(VidaffError, match="more than --max-skipped 0"):
+        invoke("all", data, "--only", "init", "--out", out, *tools(pictures))
+    numbers = json.loads((out / "report.json").read_text())
+    assert numbers["steps"]["init"]["skipped"] == {"no such file": 1} and (out / "report.html").is_file()
+    (out / "report.html").unlink()
+    with pytest.raises(VidaffError, match="different settings"):  # nothing was done: there is nothing to report
+        invoke("all", data, "--only", "init", "--out", out, *tools(pictures), "--set", "part.threshold=0.9")
+    assert not (out / "report.html").exists()
+
+
+def test_gpus_are_of_rays_actors(pictures):
+    for engine in ("local", "processes"):
+        with pytest.raises(VidaffError, match="of the engine 'ray', not"):
+            invoke("init", pictures / "pictures/table.csv", "--out", pictures / "out", *tools(pictures),
+                   "--engine", engine, "--gpus", "2")  # fmt: skip

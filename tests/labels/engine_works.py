@@ -55,6 +55,17 @@ class DarkTogether(Dark):
         return [self.run(item, image) for item, image in zip(items, images, strict=True)]
 
 
+class Placed(Dark):
+    """Writes down which worker it is in."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def take_place(self, number: int) -> None:
+        (self.folder / f"worker{number}").touch()
+
+
 class NoModels(Dark):
     def setup(self) -> None:
         raise VidaffError("weights.pt: no such file")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toy_agd20k import PARTS, write_toy_tree
+from tests.labels.toy_chain import content, labelling, tiny_recipe, write_tree
+from tests.toy_agd20k import PARTS
 from vidaff.datasets.agd20k import Agd20kTrain, LabelFolder, Picture
 from vidaff.errors import VidaffError
 from vidaff.io import read_label_image, write_image
@@ -16,48 +17,15 @@ from vidaff.labels.chain import STEPS, Labelling
 from vidaff.labels.engine import Engine, read_manifest, read_records
 from vidaff.labels.label_recipe import load_label_recipe
 
-TINY = """
-part:
-  detector: {kind: file, weights: "{trainset}/labels/boxes"}
-  segmenter: {kind: file, weights: "{trainset}/labels/initial"}
-object:
-  detector: {kind: file, weights: "{trainset}/labels/boxes"}
-  segmenter: {kind: file, weights: "{trainset}/labels/objects"}
-encoder: {weights: null, dim: 32, clip: {width: 24, layers: 1, heads: 3, patch: 8, grid: 6}, size: [48, 48]}
-text: {kind: spelling}
-refine:
-  model: {dim: 32, clip: {width: 24, layers: 1, heads: 3, patch: 8, grid: 6}, decoder: {mlp_dim: 48, depth: 1}}
-  input: {size: [48, 48]}
-  train: {epochs: 2, batch_size: 8, micro_batch: 8, lr: 3.0e-3, encoder_lr: 1.0, num_exo: 1, pairs: all}
-  use: {threshold: 0.4}
-clean: {regions: felzenszwalb, felzenszwalb: {scale: 50, sigma: 0, min_size: 20}, whole: 1.5}
-"""
-
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """Every initial label marks the whole bar, in boxes with a margin: what fills its box counts as inside out."""
-    root = write_toy_tree(tmp_path_factory.mktemp("toy"), train=4, test=1, refined=False)
-    labels = LabelFolder(root / "Seen" / "trainset" / "labels")
-    for view in ("egocentric", "exocentric"):
-        boxes = labels.read_boxes(view)
-        for name, ((left, top, right, bottom, _),) in boxes.items():
-            mask = np.zeros((96, 96), np.uint8)
-            mask[int(top) : int(bottom), int(left) : int(right)] = 255
-            labels.write_mask(f"objects/{view}", Picture(*name.split("/")), mask)
-        labels.write_boxes(view, {name: np.add(rows, [-3, -3, 3, 3, 0]) for name, rows in boxes.items()})
-    return root
+    return write_tree(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    path.write_text(TINY)
-    return load_label_recipe(path)
-
-
-def labelling(tree, out, recipe, **changes) -> Labelling:
-    return Labelling(tree, out, recipe, **{"progress": False, "device": "cpu", "shard_size": 5, **changes})
+    return tiny_recipe(tmp_path_factory.mktemp("recipe"))
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +39,6 @@ def with_refine(recipe, **blocks):
     return recipe.model_copy(update={"refine": recipe.refine.model_copy(update=blocks)})
 
 
-def content(folder: Path, *kinds: str) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for kind in kinds
-        for file in sorted((folder / kind).rglob("*.*"))
-    }
-
-
 def test_all_steps_write_what_training_reads(tree, labelled):
     out, lines = labelled
     assert [line.split(":")[0] for line in lines] == list(STEPS)
@@ -88,6 +48,7 @@ def test_all_steps_write_what_training_reads(tree, labelled):
     assert train[0].heatmap.sum() == pytest.approx(1, abs=1e-3)
     record = json.loads((out / "labels.json").read_text())
     assert record["format"] == "vidaff-labels" and set(record["steps"]) == set(STEPS) - {"text", "refine-train"}
+    assert list(record["settings"]) == list(STEPS)
 
 
 def test_labels_of_files_come_through(tree, labelled):

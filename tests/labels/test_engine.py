@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.labels.engine_works import HASHES, Dark, DarkTogether, NoModels, add_row, tree, write_pictures
+from tests.labels.engine_works import HASHES, Dark, DarkTogether, NoModels, Placed, add_row, tree, write_pictures
 from vidaff.errors import VidaffError
 from vidaff.labels.engine import (
     Engine,
@@ -175,6 +175,11 @@ def test_a_dead_worker_names_its_shard(table: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 
+def test_processes_are_told_their_number(table: Path, tmp_path: Path) -> None:
+    run(table, tmp_path / "out", Placed(tmp_path), engine=Engine("processes", workers=2))
+    assert sorted(path.name for path in tmp_path.glob("worker*")) == ["worker0", "worker1"]
+
+
 def test_a_set_up_that_fails_is_one_line(table: Path, tmp_path: Path) -> None:
     for engine in (Engine(), Engine("processes")):
         with pytest.raises(VidaffError, match=r"^weights.pt: no such file$"):
@@ -324,7 +329,7 @@ def test_nothing_to_do_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"kind": "spark"}, {"workers": 0}, {"workers": 2}, {"threads": 0}, {"address": "auto"}]
+    "settings", [{"kind": "spark"}, {"workers": 0}, {"workers": 2}, {"threads": 0}, {"address": "auto"}, {"gpus": 2}]
 )
 def test_engines_that_cannot_be(settings: dict) -> None:
     with pytest.raises(VidaffError):

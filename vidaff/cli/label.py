@@ -86,7 +86,7 @@ def _options(body: Callable[..., None]) -> Callable[..., None]:
         click.option("--max-skipped", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Pictures that may be unusable before the run counts as failed."),
         click.option("--device", type=NAME, default="auto", show_default=True, help="auto, cpu, cuda."),
-        click.option("--overwrite", is_flag=True, help="Make the steps anew although models or settings changed."),
+        click.option("--overwrite", is_flag=True, help="Make anew what was made of other pictures or settings."),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     )  # fmt: skip
 
@@ -106,9 +106,7 @@ def _options(body: Callable[..., None]) -> Callable[..., None]:
 @click.option("--no-report", is_flag=True, help="Write no report.html at the end.")
 def everything(common: dict[str, Any], only: tuple[str, ...], no_report: bool) -> None:
     """All steps, or those of --only, and a report; 'all' may be left out."""
-    _run(only or STEPS, common)
-    if not no_report:
-        _report_of(common)
+    _run(only or STEPS, common, report=not no_report)
 
 
 @command.command()
@@ -146,7 +144,7 @@ def refine(common: dict[str, Any]) -> None:
     _run(("refine-train", "refine", "clean"), common)
 
 
-def _run(steps: tuple[str, ...], common: dict[str, Any]) -> None:
+def _run(steps: tuple[str, ...], common: dict[str, Any], *, report: bool = False) -> None:
     # Imported here, so that --help stays fast.
     from vidaff.labels.chain import Labelling
     from vidaff.labels.engine import Engine
@@ -161,15 +159,23 @@ def _run(steps: tuple[str, ...], common: dict[str, Any]) -> None:
     if common["parts"]:
         recipe = recipe.model_copy(update={"parts": (*recipe.parts, *map(str, common["parts"]))})
     engine = Engine(common["engine"], common["workers"], common["threads"], common["address"], gpus=common["gpus"])
-    Labelling(
+    job = Labelling(
         common["data"], common["out"], recipe, csv=common["csv"], split=common["split"], engine=engine,
         shard_size=common["shard_size"], max_skipped=common["max_skipped"], overwrite=common["overwrite"],
         device=common["device"], batch=common["batch"], progress=not common["quiet"], say=click.echo,
-    ).run(steps)  # fmt: skip
+    )  # fmt: skip
+    try:
+        job.run(steps)
+    except VidaffError:
+        if report and job.ended:  # what is there shows best what went wrong
+            _report_of(common)
+        raise
+    if report:
+        _report_of(common)
 
 
 def _report_of(common: dict[str, Any]) -> None:
-    """The report of a run that went well; its failure is no failure of the run."""
+    """The report of a run; its failure is no failure of the run."""
     from vidaff.labels.report import write_label_report
 
     where = {name: common[name] for name in ("data", "csv", "split")}

@@ -31,6 +31,8 @@ from vidaff.io import atomic_path, read_json, write_image, write_json
 
 MASKS: Final = ("initial", "raw", "refined", "objects/egocentric", "objects/exocentric")
 VERSION: Final = 1
+MAX_BOXES_BYTES = 2 * 2**30
+"""Of a file of boxes, which has 140 bytes a picture: 15 million of them. 64 MiB would end at half a million."""
 
 
 class Box(NamedTuple):
@@ -93,7 +95,7 @@ class LabelFolder:
         path = self.boxes_path(view)
         if not path.is_file():
             return None
-        value = read_json(path)
+        value = read_json(path, limit=MAX_BOXES_BYTES)
         boxes = value.get("boxes") if isinstance(value, dict) and value.get("format") == "vidaff-boxes" else None
         if not isinstance(boxes, dict) or value["version"] != VERSION:
             raise VidaffError(f"{path}: no boxes of version {VERSION}")

@@ -27,6 +27,7 @@ from vidaff.labels.engine.hashes import hash_files as hash_files
 from vidaff.labels.engine.hashes import hash_value as hash_value
 from vidaff.labels.engine.items import csv_items as csv_items
 from vidaff.labels.engine.items import find_items as find_items
+from vidaff.labels.engine.items import is_tree as is_tree
 from vidaff.labels.engine.items import pair_items as pair_items
 from vidaff.labels.engine.items import tree_items as tree_items
 from vidaff.labels.engine.lock import lock_folder as lock_folder
@@ -48,6 +49,6 @@ from vidaff.labels.engine.types import Work as Work
 
 __all__ = [
     "Basis", "Engine", "Item", "Outcome", "SkipItem", "Source", "Summary", "Work", "csv_items", "encode_mask",
-    "find_items", "hash_code", "hash_files", "hash_value", "lock_folder", "mask_file", "pair_items", "read_item",
-    "read_manifest", "read_records", "run_work", "tar_items", "tree_items",
+    "find_items", "hash_code", "hash_files", "hash_value", "is_tree", "lock_folder", "mask_file", "pair_items",
+    "read_item", "read_manifest", "read_records", "run_work", "tar_items", "tree_items",
 ]  # fmt: skip

@@ -57,6 +57,12 @@ def find_items(
     return [item for item in found if item.view in views or item.problem]
 
 
+def is_tree(data: str | Path, csv: str | Path | None = None) -> bool:
+    """Whether :func:`find_items` takes ``data`` for an AGD20K tree."""
+    data = Path(data)
+    return csv is None and data.suffix.lower() != ".csv" and not _archives(data)
+
+
 def _archives(data: Path) -> list[Path]:
     if data.suffix.lower() == ".tar":
         return [data]

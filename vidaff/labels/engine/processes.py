@@ -119,9 +119,9 @@ class _Crew:
         # Processes started meanwhile hold Ctrl-C back as well, so none dies of it with a traceback on its way up.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            for _ in range(size):
+            for number in range(size):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, threads, payload), daemon=True)
+                process = context.Process(target=_serve, args=(theirs, threads, payload, number), daemon=True)
                 process.start()
                 theirs.close()
                 self.workers.append(_Worker(process, ours))
@@ -151,14 +151,18 @@ class _Crew:
             worker.messages.close()
 
 
-def _serve(messages: Connection, threads: int, payload: bytes) -> None:
-    """A worker process: set the work up, then do the shards that come. ``payload`` is the pickled work and store."""
+def _serve(messages: Connection, threads: int, payload: bytes, number: int) -> None:
+    """Worker process ``number``: set the work up, then do the shards that come.
+
+    ``payload`` is the pickled work and store. Works that have ``take_place(number)`` are told their worker's number.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         # Unpickled here, not as an argument: the limit must come before torch is loaded with the work.
         limit_threads(threads)
         work, store = pickle.loads(payload)
+        getattr(work, "take_place", lambda number: None)(number)
         set_up(work)
         limit_threads(threads)
         messages.send(("ready", None))

@@ -55,6 +55,11 @@ class Engine:
             raise VidaffError(f"the engine 'local' is one process, got {self.workers} workers; take 'processes'")
         if self.address is not None and self.kind != "ray":
             raise VidaffError(f"an address is for the engine 'ray', not {self.kind!r}")
+        if self.gpus and self.kind != "ray":
+            raise VidaffError(
+                f"a number of GPUs is for an actor of the engine 'ray', not {self.kind!r}; 'local' works on --device, "
+                "'processes' take all GPUs in turn"
+            )
 
     def run(self, work: Work, shards: Sequence[Shard], store: Store, tick: Tick) -> Generator[Done, None, None]:
         """Do shards; yield them as they finish."""

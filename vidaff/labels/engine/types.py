@@ -82,7 +82,8 @@ class Work(Protocol):
     """One step of the labelling. It is pickled to other processes: load models in :meth:`setup`, not before.
 
     A step that is faster on several pictures at a time has, besides, ``batch: int`` and
-    ``run_many(items, images) -> list[Outcome]``.
+    ``run_many(items, images) -> list[Outcome]``. One that has a device of its own to choose has ``take_place(number)``,
+    which each of several processes of a machine calls with its number from 0 on, before :meth:`setup`.
     """
 
     name: str

@@ -11,6 +11,7 @@ import numpy as np
 
 from vidaff.errors import VidaffError
 from vidaff.io import read_label_image
+from vidaff.labels.engine.hashes import hash_sample
 from vidaff.labels.settings import SegmenterSettings
 
 
@@ -82,13 +83,17 @@ class FileMasks:
         return result
 
     def fingerprint(self) -> str:
-        """Hash of the names and sizes of all files; their content is not read."""
+        """Hash of the names and sizes of all files, and of the first and last 4 KiB of each."""
         digest = hashlib.sha256()
         for folder, folders, files in os.walk(self.source):
             folders.sort()
             for file in sorted(files):
                 path = Path(folder, file)
-                digest.update(f"{path.relative_to(self.source).as_posix()}\0{path.stat().st_size}\n".encode())
+                with open(path, "rb") as opened:
+                    sample = hash_sample(opened, 0, path.stat().st_size)
+                digest.update(
+                    f"{path.relative_to(self.source).as_posix()}\0{sample}\n".encode("utf-8", "surrogateescape")
+                )
         return f"file-{digest.hexdigest()[:16]}"
 
     def _place(self) -> Path:

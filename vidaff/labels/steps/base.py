@@ -12,6 +12,7 @@ class ModelWork:
     """
 
     _ready = False
+    device = "auto"
 
     def setup(self) -> None:
         """Load the models, unless they are there."""
@@ -22,6 +23,16 @@ class ModelWork:
     def load(self) -> None:
         """Load the models; raise :class:`vidaff.errors.VidaffError` when they cannot be had."""
         raise NotImplementedError
+
+    def take_place(self, number: int) -> None:
+        """Be the worker ``number``, from 0 on, of several on this machine: they take its GPUs in turn."""
+        if self.device not in ("auto", "cuda"):
+            return
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count > 1:
+            self.device = f"cuda:{number % count}"
 
     def unload(self) -> None:
         """Forget the models."""

@@ -60,10 +60,12 @@ class TowerTexts:
         return torch.stack([self._known[text] for text in wanted])
 
     def fingerprint(self) -> str:
-        """Hash of samples of the tower's weights."""
+        """Hash of samples of the tower's weights, and of the tokenizer's vocabulary."""
+        from vidaff.labels.engine.hashes import hash_value
         from vidaff.labels.loading import weights_identity
 
-        return f"tower-{weights_identity(self.encoder.tower.state_dict())}"
+        vocabulary = hash_value(self.encoder.tokenizer.get_vocab())
+        return f"tower-{weights_identity(self.encoder.tower.state_dict())}-{vocabulary}"
 
 
 class VectorTexts:
