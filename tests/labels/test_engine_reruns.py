@@ -134,6 +134,31 @@ def test_an_overwriting_run_that_is_broken_off_goes_on(table: Path, out: Path, t
     assert tree(out) == fresh(table, tmp_path / "fresh", hashes=other)
 
 
+def test_what_was_taken_over_is_removed_by_an_overwriting_run(table: Path, out: Path, tmp_path: Path) -> None:
+    put_in(table, "a.png", "b.png")
+    with pytest.raises(VidaffError, match="out of memory"):
+        run(table, out, Fails("a.png"))
+    other = {**HASHES, "model": "x"}
+    with pytest.raises(VidaffError, match="different model"):
+        run(table, out, Dark(below=0), hashes=other)
+    run(table, out, Dark(below=0), hashes=other, overwrite=True)  # marks nothing
+    assert not (out / "initial").exists()
+    run(table, tmp_path / "fresh", Dark(below=0), hashes=other)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_a_missing_disk_does_not_lose_what_stands_beside_bad_pictures(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    add_row(table, "bad.png", b"no picture")
+    run(table, out, max_skipped=1)
+    before = tree(out / "initial")
+    shutil.move(table.parent / "sub0", tmp_path / "sub0")
+    shutil.move(table.parent / "bad.png", tmp_path / "bad.png")
+    summary = run(table, out, max_skipped=1)
+    assert (summary.done, len(summary.skipped)) == (20, 1)
+    assert tree(out / "initial") == before
+
+
 def test_overwrite_makes_labels_that_are_gone(table: Path, out: Path) -> None:
     before = tree(out)
     next((out / "initial").rglob("*.png")).unlink()

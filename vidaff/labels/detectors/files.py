@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vidaff.datasets.agd20k.authors import read_boxes_file
+from vidaff.datasets.agd20k.labels import MAX_BOXES_BYTES
 from vidaff.errors import VidaffError
 from vidaff.io import read_json
 from vidaff.labels.settings import DetectorSettings
@@ -136,7 +137,7 @@ def _words(text: str) -> str:
 
 
 def _read_ours(file: Path) -> Table:
-    value = read_json(file)
+    value = read_json(file, limit=MAX_BOXES_BYTES)
     boxes = value.get("boxes") if isinstance(value, dict) and value.get("format") == FORMAT else None
     if not isinstance(boxes, dict) or value.get("version") != VERSION:
         raise VidaffError(f'{file}: {{"format": "{FORMAT}", "version": {VERSION}, "boxes": {{...}}}} is expected')

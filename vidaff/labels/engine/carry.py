@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -61,17 +61,20 @@ def look_back(
         for line in [*lines, *journal[:1]]:
             _check_hashes(store, line, expected)
     lines = [line for line in lines if not differences(line, expected)]
-    journal = [] if journal and differences(journal[0], expected) else journal
     by_name = {shard.name: shard for shard in shards}
     before, stale = Before(), []
-    for line in lines:
-        shard = by_name.get(line["shard"])
-        if shard is not None and _same(line, shard) and not (overwrite and _misses_files(store, shard.name)):
-            before.lines[shard.name] = line
-        else:
-            stale.append(line)
-    if stale or journal:
-        _sort_out(before, store, shards, stale, journal[1:], basis or "settings")
+    if journal and differences(journal[0], expected):
+        before.lost["made otherwise"], journal = journal[1:], []
+    with ThreadPoolExecutor(READERS) as readers:
+        for line in lines:
+            shard = by_name.get(line["shard"])
+            same = shard is not None and line["hashes"].get("inputs") == _inputs(shard, readers)
+            if same and not (overwrite and _misses_files(store, line["shard"])):
+                before.lines[line["shard"]] = line
+            else:
+                stale.append(line)
+        if stale or journal:
+            _sort_out(before, store, shards, stale, journal[1:], basis or "settings", readers)
     _check_losses(store, before, overwrite=overwrite)
     return before
 
@@ -84,7 +87,7 @@ def take_over(store: Store, shards: Sequence[Shard], before: Before, expected: M
     store.clear_work()
     cut_off = sorted(store.recorded() - set(before.lines))
     done = [shard for shard in shards if shard.name in before.lines]
-    spare = before.carried.keys() | {item.key for shard in done for item in shard.items} if cut_off else set()
+    spare = before.carried.keys() | {item.key for shard in done for item in shard.items}
     for records in before.lost.values():
         for record in records:
             if key_of(record) not in spare:
@@ -120,15 +123,18 @@ def _check_hashes(store: Store, line: Line, expected: Mapping[str, str]) -> None
         raise VidaffError(f"{store.out}: {what}; {ADVICE}")
 
 
-def _same(line: Line, shard: Shard) -> bool:
-    return bool(line["hashes"].get("inputs") == hash_inputs(shard.items, _contents(shard.items), shard.bases))
+def _inputs(shard: Shard, readers: Executor) -> str:
+    return hash_inputs(shard.items, _contents(shard.items, readers), shard.bases)
 
 
-def _contents(items: Sequence[Item]) -> list[str]:
-    if len(items) < READERS:
-        return [hash_content(item) for item in items]
-    with ThreadPoolExecutor(READERS) as readers:
-        return list(readers.map(hash_content, items))
+def _contents(items: Sequence[Item], readers: Executor) -> list[str]:
+    """Hashes of pictures, some by each reader: threads that change at every picture cost ten times as much."""
+    parts = readers.map(_hash_some, [items[start : start + READERS] for start in range(0, len(items), READERS)])
+    return [content for part in parts for content in part]
+
+
+def _hash_some(items: Sequence[Item]) -> list[str]:
+    return [hash_content(item) for item in items]
 
 
 def _misses_files(store: Store, shard: str) -> bool:
@@ -136,18 +142,18 @@ def _misses_files(store: Store, shard: str) -> bool:
 
 
 def _sort_out(
-    before: Before, store: Store, shards: Sequence[Shard], stale: Sequence[Line], journal: Sequence[Any], basis: str
-) -> None:
+    before: Before, store: Store, shards: Sequence[Shard], stale: Sequence[Line], journal: Sequence[Any], basis: str,
+    readers: Executor,
+) -> None:  # fmt: skip
     """Find for every record of ``stale`` shards and of the ``journal`` whether it still holds."""
     settled = {item.key for shard in shards if shard.name in before.lines for item in shard.items}
     others = [shard for shard in shards if shard.name not in before.lines]
-    items = [item for shard in others for item in shard.items]
-    contents = dict(zip((item.key for item in items), _contents(items), strict=True))
     now = {
-        item.key: (item, contents[item.key], why)
+        item.key: (item, content, why)
         for shard in others
-        for item, why in zip(shard.items, shard.bases, strict=True)
+        for item, content, why in zip(shard.items, _contents(shard.items, readers), shard.bases, strict=True)
     }
+    contents = {key: content for key, (_, content, _) in now.items()}
     for record in (*_records(store, stale), *journal):
         key = key_of(record)
         if key in settled or key in before.carried or not store.has_files(record):
@@ -160,18 +166,22 @@ def _sort_out(
             if contents[key] == UNREADABLE:
                 before.unread.add(key)
             contents[key] = str(record.get("content"))
-    by_name = {line["shard"]: line for line in stale}
-    for shard in others:
-        line, seen = by_name.get(shard.name), [contents[item.key] for item in shard.items]
+    _leave_alone(before, others, {line["shard"]: line for line in stale}, contents)
+
+
+def _leave_alone(
+    before: Before, shards: Sequence[Shard], lines: Mapping[str, Line], contents: Mapping[str, str]
+) -> None:
+    """Take shards as done in which nothing has changed but that pictures cannot be read now."""
+    for shard in shards:
+        line, seen = lines.get(shard.name), [contents[item.key] for item in shard.items]
         if line is None or line["hashes"].get("inputs") != hash_inputs(shard.items, seen, shard.bases):
             continue
-        done = [before.carried.pop(item.key, None) for item in shard.items]
-        if sum(record is not None for record in done) == line["done"]:
+        carried = [item.key for item in shard.items if item.key in before.carried]
+        if len(carried) == line["done"]:
             before.lines[shard.name] = line
-        else:
-            before.carried |= {
-                item.key: record for item, record in zip(shard.items, done, strict=True) if record is not None
-            }
+            for key in carried:
+                del before.carried[key]
 
 
 def _records(store: Store, lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
