@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.models.image_models import tiny_clip
 from tests.toy_agd20k import PARTS, write_toy_tree
 from vidaff.cli import cli
 from vidaff.config import load_recipe, recipe_names
@@ -319,6 +320,15 @@ def test_bad_settings_end_in_one_line(data, tmp_path, override, said):
     with pytest.raises(VidaffError, match=said) as caught:
         run(data, tmp_path / "run", *overrides, "train.clip_grad=0")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("train_it", [run, cam])
+def test_published_weights_decide_the_patch(data, tmp_path, train_it):
+    tiny_clip().save_pretrained(tmp_path / "patch8")  # the recipe says 16
+    options = ["train.epochs=1", f"train.encoder_weights={tmp_path / 'patch8'}", "train.val_every=5"]
+    assert train_it(data, tmp_path / "run", *options, "model.clip.patch=16").is_dir()
+    with pytest.raises(VidaffError, match="multiple of 8, the patch of the encoder's weights"):
+        train_it(data, tmp_path / "other", *options, "model.clip.patch=4", "input.size=60")
 
 
 def test_missing_data_and_wrong_models_are_named(data, tmp_path):

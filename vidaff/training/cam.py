@@ -22,7 +22,7 @@ from vidaff.models.baselines.cam import (
 )
 from vidaff.models.image.losses import parameter_groups
 from vidaff.train import denormals_flushed
-from vidaff.training.grounder import HeatmapModule, Run, facts, lr_factor, optimiser_steps, patch_of, picture_prints
+from vidaff.training.grounder import HeatmapModule, Run, facts, lr_factor, optimiser_steps, picture_prints
 from vidaff.training.grounding_data import GroundingData, TestBatch, TrainBatch, split_pictures
 from vidaff.training.grounding_summary import picture_counts, picture_lines
 from vidaff.training.same_data import PRINTS
@@ -97,7 +97,7 @@ def train_cam(
     common: dict[str, Any] = {"size": inputs.size[0], "mean": inputs.mean, "std": inputs.std, "manifest": manifest}
     train = Agd20kTrain(
         data, split, labels=labels, label="initial", num_exo=settings.num_exo, exo_choice="uniform", exo_mask="none",
-        stitch=0.0, patch=patch_of(recipe.model.vision), seed=settings.seed, **common,
+        stitch=0.0, patch=recipe.model.vision.patch, seed=settings.seed, **common,
     )  # fmt: skip
     test = Agd20kTest(data, split, **common) if settings.select == "test-kld" else None
     fit, val = split_pictures(train, recipe, test)
@@ -108,5 +108,6 @@ def train_cam(
     info = {"format": FORMAT, **facts(recipe, train, len(fit), data, split), "counts": counts, PRINTS: prints}
     run.check_data(info)
     module = CamModule(recipe, steps=optimiser_steps(recipe, len(fit)), info=info)
+    train.use_patch(module.network.vision.patch)
     run.tell(say, picture_lines(train, len(fit)))
     return run.fit(module, GroundingData(train, fit, val, recipe), last)

@@ -257,6 +257,7 @@ def train_grounder(
         recipe, network, text=text, ids=ids, asked=[pair[0] for pair in test.pairs] if test else [],
         steps=optimiser_steps(recipe, len(fit)), info=info,
     )  # fmt: skip
+    train.use_patch(module.network.patch)
     run.tell(say, picture_lines(train, len(fit), labels=recipe.train.labels))
     return run.fit(module, GroundingData(train, fit, val, recipe), last)
 
@@ -273,18 +274,10 @@ def open_pictures(
         data, split, labels=labels, label=settings.labels,
         num_exo=0 if settings.alignment == "none" else settings.num_exo, exo_choice=settings.exo_choice,
         exo_mask=EXO_MASKS[settings.alignment], stitch=settings.stitch, negatives=settings.stitch_negatives,
-        patch=patch_of(recipe.model), seed=settings.seed, **common,
+        patch=recipe.model.patch, seed=settings.seed, **common,
     )  # fmt: skip
     test = Agd20kTest(data, split, **common) if settings.select == "test-kld" else None
     return train, test
-
-
-def patch_of(network: GrounderSettings) -> int:
-    """Side of a patch of the visual encoder in pixels."""
-    if network.encoder == "clip":
-        return network.clip.patch
-    default = 14 if network.encoder == "dinov2" else 16
-    return int((network.backbone or {}).get("patch_size", default))
 
 
 def optimiser_steps(recipe: Any, pictures: int) -> int:

@@ -180,6 +180,17 @@ class Agd20kTrain:
         judged = [index for index, one in enumerate(self.pictures) if (one.object, one.file) in out]
         return sorted(set(range(len(self))) - set(judged)), judged
 
+    def use_patch(self, patch: int) -> None:
+        """Patches of the encoder that is trained, whose size published weights decide.
+
+        Raises :class:`VidaffError` when pictures do not divide into them.
+        """
+        if self._size % patch:
+            raise VidaffError(
+                f"input.size {self._size}: must be a multiple of {patch}, the patch of the encoder's weights"
+            )
+        self._patch = patch
+
     def listing(self) -> dict[str, list[str]]:
         """What is trained on, told by names and sizes of files alone: two data sets of one listing are the same.
 
