@@ -38,17 +38,20 @@ def command() -> None:
 
     \b
     Examples:
-      vidaff label AGD20K --out labels --detector vlpart=vlpart.pth --segmenter sam=sam_vit_h.pth
+      vidaff label AGD20K --out labels --recipe mine.yaml
+      vidaff label init AGD20K --out new --detector vlpart=FILE --segmenter sam=FILE --set part.detector.tokenizer=D
       vidaff label pictures --csv pictures.csv --out labels --only init --detector owlv2=FOLDER --segmenter sam2=FOLDER
       vidaff label init AGD20K --out labels --detector file=boxes.json --segmenter file=masks
-      vidaff label objects AGD20K --out labels --engine processes --workers 4
+      vidaff label objects AGD20K --out labels --recipe mine.yaml --engine processes --workers 4
       vidaff label similarity AGD20K --out labels
       vidaff label text AGD20K --out labels
-      vidaff label refine AGD20K --out labels --set refine.train.pairs=all
+      vidaff label refine AGD20K --out labels --recipe mine.yaml --set refine.train.pairs=all
       vidaff label all synth --out labels --recipe labels-small
       vidaff label parts --from pictures.csv --prompt prompt.txt
       vidaff label report labels
       vidaff train --dataset agd20k --data AGD20K --labels labels
+
+    mine.yaml names the weights, which nobody fetches for you; docs/labels.md says which, and where they are.
 
     DATA is a tree of AGD20K's layout, a CSV file (image, object, affordance), a folder whose CSV file --csv names, or
     tar archives. 'vidaff label DATA' runs all steps; a run that was stopped goes on where it was.
@@ -82,7 +85,7 @@ def _options(body: Callable[..., None]) -> Callable[..., None]:
         click.option("--shard-size", type=click.IntRange(1, 1_000_000), default=64, show_default=True,
                      help="Pictures of a shard, the unit of resuming."),
         click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True,
-                     help="Pictures that a detector sees at once, where it can."),
+                     help="Pictures given to a detector at once; it takes those of one size together."),
         click.option("--max-skipped", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Pictures that may be unusable before the run counts as failed."),
         click.option("--device", type=NAME, default="auto", show_default=True, help="auto, cpu, cuda."),

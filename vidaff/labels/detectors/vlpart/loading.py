@@ -26,7 +26,7 @@ def load_vlpart(settings: DetectorSettings, device: torch.device) -> VLPart:
         raise VidaffError(f"{weights}: no such file; VLPart's checkpoint is expected")
     texts, tokenizer = load_texts(settings, heads=config.text_heads), None
     if texts is None:
-        tokenizer = required(settings.tokenizer, "CLIP's tokenizer (tokenizer: a folder or hub id)")
+        tokenizer = required(settings.tokenizer, "CLIP's tokenizer (part.detector.tokenizer: a folder or hub id)")
     return VLPart.from_checkpoint(
         weights, config=config, texts=texts, tokenizer=tokenizer, device=str(device), precision=settings.precision
     )
