@@ -59,3 +59,10 @@ def test_pictures_must_divide_into_patches(changes, said):
             load(name, ["input.size=224", *changes])
     with pytest.raises(VidaffError, match="patch"):
         cam_recipe_from_dict({"input": {"size": 100}}, where="x")
+
+
+def test_a_labelling_that_says_nothing_of_refinement_takes_the_published_encoder(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    recipe = load_label_recipe(tmp_path / "mine.yaml", ["refine.train.epochs=3"])
+    assert recipe.refine.train.encoder_weights == load_refine_recipe("refine").train.encoder_weights is not None
+    assert recipe.refine.train.epochs == 3

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from vidaff.config import Settings, read_recipe, validate_settings
 from vidaff.labels.ops import HOLE_AREA, KEPT_SCORE
+from vidaff.labels.refine_recipe import NAME as REFINE
 from vidaff.labels.refine_recipe import RefineRecipe, read_refine_block, refine_of_encoder
 from vidaff.labels.settings import DetectorSettings, SegmenterSettings
 from vidaff.models.image.recipe import PictureInput, of_encoder
@@ -95,7 +96,8 @@ class LabelRecipe(Settings):
 def load_label_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> LabelRecipe:
     """Load a shipped recipe or a YAML file and apply ``block.key=value`` overrides.
 
-    Its ``refine`` may be the name of a recipe or a YAML file; overrides of ``refine.*`` are applied to that.
+    Its ``refine`` may be the name of a recipe or a YAML file, and is the recipe ``refine`` where nothing is said;
+    overrides of ``refine.*`` are applied to that.
 
     Raises:
         VidaffError: unknown recipe, unreadable YAML, unknown key or a value out of range; names the key.
@@ -103,7 +105,10 @@ def load_label_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -
     overrides = list(overrides)
     inner = [override for override in overrides if override.startswith("refine.")]
     data, where = read_recipe(name_or_file, [one for one in overrides if one not in inner], model=NAME)
-    data["refine"] = read_refine_block(data.get("refine", {}), [one.removeprefix("refine.") for one in inner], where)
+    # Not the block's own defaults, whose encoder starts from random weights.
+    data["refine"] = read_refine_block(
+        data.get("refine", REFINE), [one.removeprefix("refine.") for one in inner], where
+    )
     return label_recipe_from_dict(data, where=where)
 
 
