@@ -19,6 +19,7 @@ from vidaff.errors import VidaffError
 from vidaff.io import read_json, write_json
 from vidaff.labels.chain import STEPS
 from vidaff.labels.engine import Engine, find_items, read_manifest
+from vidaff.labels.label_recipe import label_recipe_from_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("initial", "objects", "boxes", "similarity", "raw", "refined", "records", "manifest", "refine/best")
@@ -124,9 +125,10 @@ def test_the_record_says_what_each_step_was_made_with(tree, recipe, tmp_path) ->
 
 
 def test_the_record_is_there_when_a_later_step_fails(tree, recipe, tmp_path) -> None:
-    none = recipe.encoder.model_copy(update={"weights": str(tmp_path / "missing")})
+    (tmp_path / "empty").mkdir()  # there, so that no look beforehand tells
+    none = recipe.encoder.model_copy(update={"weights": str(tmp_path / "empty")})
     job = labelling(tree, tmp_path / "out", recipe.model_copy(update={"encoder": none}))
-    with pytest.raises(VidaffError, match="missing"):
+    with pytest.raises(VidaffError, match="empty"):
         job.run()
     assert job.ended == ["init", "objects"]
     assert list(json.loads((tmp_path / "out/labels.json").read_text())["steps"]) == ["init", "objects"]
@@ -278,3 +280,22 @@ def test_workers_take_the_gpus_in_turn(monkeypatch) -> None:
         work.device = device
         work.take_place(0)
         assert work.device == device
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoder": {"weights": "missing.pt"}}, r"similarity: encoder.weights 'missing.pt'"),
+        ({"refine": {"train": {"features": "missing.pt"}}}, r"refine-train: refine.train.features"),
+        ({"text": {"parts": "mine.yaml"}}, "text.parts means nothing here"),
+    ],
+)
+def test_tools_of_late_steps_are_looked_at_first(tree, recipe, tmp_path, change, said) -> None:
+    content_ = recipe.model_dump(mode="json")
+    for block, values in change.items():
+        for key, value in values.items():
+            content_[block][key] = {**content_[block][key], **value} if isinstance(value, dict) else value
+    job = labelling(tree, tmp_path / "out", label_recipe_from_dict(content_, where="test"))
+    with pytest.raises(VidaffError, match=said):
+        job.run()
+    assert job.ended == []

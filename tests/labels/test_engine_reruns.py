@@ -210,3 +210,29 @@ def test_shards_beyond_six_digits_stay_in_order(tmp_path: Path, monkeypatch: pyt
     names = [line["shard"] for line in read_manifest(tmp_path / "out", "dark")]
     assert names == ["999998", "999999", "1000000", "1000001"]
     assert [record["name"] for record in read_records(tmp_path / "out", "dark")] == [item.name for item in items]
+
+
+def test_overwrite_tries_again_what_was_skipped(table: Path, tmp_path: Path) -> None:
+    add_row(table, "sub0/skip.png", (table.parent / "sub0/p000.png").read_bytes())
+    assert len(run(table, tmp_path / "out", max_skipped=1).skipped) == 1
+    assert run(table, tmp_path / "out", max_skipped=1).ran == 0
+    assert 0 < run(table, tmp_path / "out", max_skipped=1, overwrite=True).ran < 21
+
+
+def test_a_disk_that_goes_away_in_a_shard_is_no_damaged_picture(table: Path, tmp_path: Path, monkeypatch) -> None:
+    from vidaff.labels.engine import shards
+
+    away = tmp_path / "away.png"
+    picture = table.parent / "sub0/p000.png"
+    real = shards._results
+
+    def gone(*arguments):
+        picture.rename(away) if picture.exists() else None
+        return real(*arguments)
+
+    monkeypatch.setattr(shards, "_results", gone)
+    assert run(table, tmp_path / "out", max_skipped=1).done == 19
+    monkeypatch.undo()
+    away.rename(picture)
+    assert run(table, tmp_path / "out").done == 20
+    assert tree(tmp_path / "out") == fresh(table, tmp_path / "fresh")

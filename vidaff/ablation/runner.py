@@ -29,8 +29,10 @@ from vidaff.training.runs import remove
 
 FINISHED = "finished.json"
 KINDS = ("md", "json", "csv", "svg")
-OLD = (f"runs/*/*/{FINISHED}", "runs/*/*/checkpoints", "runs", "eval", *(f"ablation.{kind}" for kind in KINDS))
-"""What a study leaves, that first which others are known by."""
+SEEDS = "*/seed-*"
+OLD = (f"runs/{SEEDS}/{FINISHED}", f"runs/{SEEDS}/checkpoints", f"runs/{SEEDS}", f"eval/{SEEDS}",
+       *(f"ablation.{kind}" for kind in KINDS))  # fmt: skip
+"""What a study leaves, that first which others are known by; other folders in ``runs`` are not the study's."""
 LOG_TAIL = 3
 """Lines of a failed command's log that are shown."""
 

@@ -46,7 +46,7 @@ GROUNDING_GROUPS = ("main", "table2", "table8", "table9", "table10", "all")
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
 )
 @click.option("--resume", is_flag=True, help="Go on with a study that was stopped.")
-@click.option("--overwrite", is_flag=True, help="Begin anew in --out although it holds files.")
+@click.option("--overwrite", is_flag=True, help="Begin anew in --out: an earlier study in it is removed.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def command(
     dataset: str, data: Path | None, data_2d: Path | None, out: Path, recipe: str | None, overrides: tuple[str, ...],

@@ -247,6 +247,7 @@ class Labelling:
         if before and (folder / "best" / "model.safetensors").is_file():
             self.say("refine-train: was done before")
             return
+        before = None if before else before  # ended, but its network is gone: there is nothing to go on from
         pictures = LabelledPictures(self.items, OwnLabels(self.out))
         if before is None:
             clear_run(folder, first=[STATE])

@@ -245,10 +245,7 @@ def train_refinement(
     if rows.shape[1] != module.network.dim:
         raise VidaffError(f"the text features have {rows.shape[1]} numbers, the network {module.network.dim}")
     fit = range(len(data))
-    try:
-        return run.fit(module, GroundingData(data, fit, None, recipe), last)  # type: ignore[arg-type]
-    except SystemExit as error:  # Lightning's answer to Ctrl-C, which says nothing and ends with code 1
-        raise KeyboardInterrupt from error
+    return run.fit(module, GroundingData(data, fit, None, recipe), last)  # type: ignore[arg-type]
 
 
 def pairs_of(recipe: RefineRecipe, present: list[Pair], split: str) -> list[Pair]:

@@ -29,8 +29,14 @@ def check_tools(recipe: LabelRecipe, steps: Collection[str], place: Callable[[An
     if "objects" in steps:
         _check_tool("objects", "detector", place(objects.detector))
         _check_tool("objects", "segmenter", place(objects.segmenter))
+    if "similarity" in steps and recipe.encoder.weights:
+        _check_source(recipe.encoder.weights, "similarity: encoder.weights", local=False)
     if "text" in steps:
         _check_text(recipe.text)
+    if "refine-train" in steps:
+        for key in ("encoder_weights", "features"):
+            if source := getattr(recipe.refine.train, key):
+                _check_source(source, f"refine-train: refine.train.{key}", local=False)
     if "clean" in steps and clean.regions == "proposer":
         proposer = clean.proposer or part.segmenter
         if proposer.kind == "sam3":
@@ -49,6 +55,8 @@ def _check_tool(step: str, role: str, tool: DetectorSettings | SegmenterSettings
 
 
 def _check_text(text: TextSettings) -> None:
+    if text.parts is not None:
+        raise VidaffError("text: text.parts means nothing here; name files of part names in 'parts', or by --parts")
     if text.kind == "files":
         raise VidaffError("text: text.kind is clip or spelling; 'files' have no tower that could be asked")
     if text.kind == "clip":

@@ -108,6 +108,6 @@ def train_cam(
     info = {"format": FORMAT, **facts(recipe, train, len(fit), data, split), "counts": counts, PRINTS: prints}
     run.check_data(info)
     module = CamModule(recipe, steps=optimiser_steps(recipe, len(fit)), info=info)
-    train.use_patch(module.network.vision.patch)
+    train.use_patch(int(module.model.encoder.patch))  # type: ignore[arg-type]
     run.tell(say, picture_lines(train, len(fit)))
     return run.fit(module, GroundingData(train, fit, val, recipe), last)

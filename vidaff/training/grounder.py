@@ -257,7 +257,7 @@ def train_grounder(
         recipe, network, text=text, ids=ids, asked=[pair[0] for pair in test.pairs] if test else [],
         steps=optimiser_steps(recipe, len(fit)), info=info,
     )  # fmt: skip
-    train.use_patch(module.network.patch)
+    train.use_patch(int(module.model.encoder.patch))  # type: ignore[arg-type]
     run.tell(say, picture_lines(train, len(fit), labels=recipe.train.labels))
     return run.fit(module, GroundingData(train, fit, val, recipe), last)
 

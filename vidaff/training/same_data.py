@@ -39,14 +39,12 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 
 def clip_prints(**splits: ClipDataset) -> dict[str, str]:
-    """Fingerprints of the names, actions and objects of some splits, and of the settings of a prepared file."""
+    """Fingerprints of names, actions and objects of some splits, and of the settings of a prepared file, if any."""
     prints = {}
     for split, dataset in splits.items():
         infos = (dataset.info(index) for index in range(len(dataset)))
         prints[split] = fingerprint(f"{info.name}\t{info.action}\t{info.object}" for info in infos)
-        settings = getattr(dataset, "settings", None)
-        if settings is not None:
-            prints["prepared"] = fingerprint([json.dumps(settings, sort_keys=True)])
+        prints["prepared"] = fingerprint([json.dumps(getattr(dataset, "settings", None), sort_keys=True)])
     return prints
 
 

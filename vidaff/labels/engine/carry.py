@@ -69,12 +69,12 @@ def look_back(
         for line in lines:
             shard = by_name.get(line["shard"])
             same = shard is not None and line["hashes"].get("inputs") == _inputs(shard, readers)
-            if same and not (overwrite and _misses_files(store, line["shard"])):
+            if same and not (overwrite and (line["skipped"] or _misses_files(store, line))):
                 before.lines[line["shard"]] = line
             else:
                 stale.append(line)
         if stale or journal:
-            _sort_out(before, store, shards, stale, journal[1:], basis or "settings", readers)
+            _sort_out(before, store, shards, stale, journal[1:], basis or "settings", readers, overwrite)
     _check_losses(store, before, overwrite=overwrite)
     return before
 
@@ -137,13 +137,14 @@ def _hash_some(items: Sequence[Item]) -> list[str]:
     return [hash_content(item) for item in items]
 
 
-def _misses_files(store: Store, shard: str) -> bool:
-    return not all(store.has_files(record) for record in read_lines(store.record_path(shard)))
+def _misses_files(store: Store, line: Line) -> bool:
+    records = list(read_lines(store.record_path(line["shard"])))
+    return len(records) != line["done"] or not all(store.has_files(record) for record in records)
 
 
 def _sort_out(
     before: Before, store: Store, shards: Sequence[Shard], stale: Sequence[Line], journal: Sequence[Any], basis: str,
-    readers: Executor,
+    readers: Executor, overwrite: bool,
 ) -> None:  # fmt: skip
     """Find for every record of ``stale`` shards and of the ``journal`` whether it still holds."""
     settled = {item.key for shard in shards if shard.name in before.lines for item in shard.items}
@@ -166,7 +167,9 @@ def _sort_out(
             if contents[key] == UNREADABLE:
                 before.unread.add(key)
             contents[key] = str(record.get("content"))
-    _leave_alone(before, others, {line["shard"]: line for line in stale}, contents)
+    _leave_alone(
+        before, others, {line["shard"]: line for line in stale if not (overwrite and line["skipped"])}, contents
+    )
 
 
 def _leave_alone(

@@ -130,7 +130,8 @@ def run_work(
         shard_size: items that are done and accounted for together.
         max_skipped: how many items may be skipped.
         overwrite: do again, and remove before, what the step has made here with other hashes or of other pictures, or
-            what has lost its files. What holds is kept, so that a run that was stopped goes on.
+            what has lost its files, and try again what was skipped. What holds is kept, so that a run that was stopped
+            goes on.
         archive: write a tar archive per shard, which unpacks into the label folder, instead of single files.
         progress: draw a bar.
         basis: what an item's result depends on besides, if it is not the same for all.

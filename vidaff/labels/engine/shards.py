@@ -84,6 +84,11 @@ def run_shard(work: Work, shard: Shard, store: Store, tick: Tick) -> Done:
         store.publish(shard.name, files, [lines[item.key] for item in shard.items if item.key in lines])
     except (TypeError, ValueError) as error:
         raise VidaffError(f"shard {shard.name} of {store.step}: not writable ({first_line(error)})") from error
+    # What could not be read is looked at again: a disk that went away meanwhile must not count as a damaged picture.
+    bad = {key for key, _ in skipped}
+    contents = [
+        hash_content(item) if item.key in bad else content for item, content in zip(shard.items, contents, strict=True)
+    ]
     line = {
         "shard": shard.name, "first": shard.items[0].key, "last": shard.items[-1].key, "items": len(shard.items),
         "done": len(lines), "skipped": skipped, "hashes": {"inputs": hash_inputs(shard.items, contents, shard.bases)},

@@ -55,8 +55,8 @@ class TowerTexts:
     def __call__(self, names: Sequence[str]) -> torch.Tensor:
         wanted = [prompt(name) for name in names]
         missing = sorted({text for text in wanted if text not in self._known})
-        if missing:
-            self._known |= dict(zip(missing, self.encoder(missing), strict=True))
+        # One by one: what a name is padded to, and with it its last bits, must not depend on what was asked before.
+        self._known |= {text: self.encoder([text])[0] for text in missing}
         return torch.stack([self._known[text] for text in wanted])
 
     def fingerprint(self) -> str:
