@@ -152,9 +152,11 @@ def test_modules_that_are_off_are_not_there(data, tmp_path):
 
 
 def test_reasoning_of_the_part_alone_leaves_the_object_out_of_the_loss(data, tmp_path):
-    run(data, tmp_path / "run", "train.reasoning=part", "train.select=last")
+    weights = {"alignment": 0.5, "exo": 2.0, "noun": 3.0, "part": 0.25}
+    own = [f"train.{name}_loss={value}" for name, value in weights.items()]
+    run(data, tmp_path / "run", "train.reasoning=part", "train.select=last", *own)
     row = {key: float(value) for key, value in read_history(tmp_path / "run")[0].items()}
-    parts = row["train/heatmap"] + row["train/alignment"] + row["train/exo"] + 0.1 * row["train/part"]
+    parts = row["train/heatmap"] + sum(weights[name] * row[f"train/{name}"] for name in ("alignment", "exo", "part"))
     assert row["train/loss"] == pytest.approx(parts, rel=1e-4)
     assert "val/kld" not in row
 
