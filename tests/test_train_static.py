@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from tests.datasets.still_trees import write_iit, write_umd
 from tests.toy import write_toy_file
-from vidaff.cli import main
+from vidaff.cli import cli, main
 from vidaff.config import load_recipe
 from vidaff.datasets.prepare import PrepareSettings, prepare_clips
 from vidaff.datasets.taxonomies import IIT_AFF, SOR3D_AFF, UMD, taxonomy_of_model
@@ -218,3 +219,9 @@ def test_the_most_frequent_label_of_each_category_and_place() -> None:
     assert np.array_equal(model.predict("knife", (16, 8)), np.repeat(knife, 2, axis=0))
     assert (model.predict("x", (8, 8)) == 2).all()
     assert np.array_equal(model.predict("pot", (8, 8))[:4, 4:], cup[:4, 4:])  # two of four votes, the smaller id
+
+
+def test_ranked_labels_are_no_option_of_the_autoencoder(umd: Path, tmp_path: Path) -> None:
+    words = ["train", "--dataset", "umd", "--data", str(umd), "--option", "labels=ranked", "--out", str(tmp_path)]
+    done = CliRunner().invoke(cli, words)
+    assert isinstance(done.exception, VidaffError) and "--model affordancenet only" in str(done.exception)

@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 @click.option("--fold", metavar="SEQUENCE", help="utkinect: leave out this sequence alone, such as s03_e01.")
 @click.option(
     "--option", "dataset_options", metavar="KEY=VALUE", multiple=True, callback=parse_options,
-    help="Of a folder of still pictures: umd: protocol=category|novel, frames=all|manual, labels=top|ranked. iit-aff: "
-    "protocol=official|holdout.",
+    help="Of a folder of still pictures: umd: protocol=category|novel, frames=all|manual, labels=top|ranked "
+    "(affordancenet). iit-aff: protocol=official|holdout.",
 )  # fmt: skip
 @click.option("--out", type=PATH, default=Path("runs/train"), show_default=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
@@ -125,6 +125,10 @@ def command(
     if dataset_options:
         if model not in ("video", "affordancenet"):
             raise VidaffError(f"--option: for --model video and affordancenet only, not for {model}")
+        if model == "video" and "labels" in dataset_options:
+            raise VidaffError(
+                "--option labels: for --model affordancenet only; the autoencoder learns one label a pixel"
+            )
         check_options(dataset, data or "", dataset_options)
     if (dataset == "agd20k") != (model in ("grounder", "cam")):
         raise VidaffError(f"--model {model} does not train on {dataset}; grounder and cam train on agd20k, alone")

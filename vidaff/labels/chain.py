@@ -341,6 +341,8 @@ class Labelling:
     ) -> Summary:  # fmt: skip
         """Run a step on its pictures and say how it went."""
         step: str = work.name  # type: ignore[attr-defined]
+        if self.engine.kind == "ray" and not self.engine.gpus and work.device == "auto":
+            work.device = "cpu"  # what Ray's actors see then, whatever is in this machine
         work.setup()
         hashes = {
             "model": work.fingerprint(),
