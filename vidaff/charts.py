@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -60,11 +60,7 @@ def bar_chart(
     """
     figure, axes = _axes(WIDTH, HEIGHT, "", y_label)
     width = 0.8 / max(1, len(series))
-    for index, (name, values) in enumerate(series.items()):
-        if len(values) != len(groups):
-            raise ValueError(f"series {name!r}: {len(values)} values for {len(groups)} groups")
-        places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
-        heights = [0.0 if value is None or not math.isfinite(value) else value for value in values]
+    for index, (name, places, heights) in enumerate(_bars(groups, series, width)):
         axes.bar(places, heights, width * 0.92, color=COLOURS[index % len(COLOURS)], label=_plain(name))
         whiskers = [0.0 if value is None else value for value in (spreads or {}).get(name, [])]
         if any(whiskers):
@@ -89,11 +85,7 @@ def row_chart(
     """
     figure, axes = _axes(WIDTH, 70 + len(groups) * (8 + 8 * max(1, len(series))), x_label, "")
     width = 0.8 / max(1, len(series))
-    for index, (name, values) in enumerate(series.items()):
-        if len(values) != len(groups):
-            raise ValueError(f"series {name!r}: {len(values)} values for {len(groups)} groups")
-        places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
-        lengths = [0.0 if value is None or not math.isfinite(value) else value for value in values]
+    for index, (name, places, lengths) in enumerate(_bars(groups, series, width)):
         axes.barh(places, lengths, width * 0.92, color=COLOURS[index % len(COLOURS)], label=_plain(name))
     axes.set_yticks(range(len(groups)), [_plain(group) for group in groups])
     axes.set_ylim(len(groups) - 0.4, -0.6)
@@ -101,6 +93,17 @@ def row_chart(
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=INK, alpha=0.3, linewidth=0.6)
     return _svg(figure, axes, len(series))
+
+
+def _bars(
+    groups: Sequence[str], series: Mapping[str, Sequence[float | None]], width: float
+) -> Iterator[tuple[str, list[float], list[float]]]:
+    """Name of each series, the centres of its bars of ``width`` and their lengths; what is no number has none."""
+    for index, (name, values) in enumerate(series.items()):
+        if len(values) != len(groups):
+            raise ValueError(f"series {name!r}: {len(values)} values for {len(groups)} groups")
+        places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
+        yield name, places, [0.0 if value is None or not math.isfinite(value) else value for value in values]
 
 
 def histogram(

@@ -11,10 +11,10 @@ import importlib.resources
 import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,7 @@ from vidaff.errors import VidaffError, first_line
 from vidaff.io import atomic_path, write_json
 from vidaff.models.video import VideoAffordanceNet, build_video_model
 
+Model = TypeVar("Model", bound=nn.Module)
 FORMAT = "vidaff-video"
 VERSION = 1
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
@@ -77,11 +78,8 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     path = resolve_checkpoint(path_or_name)
     state, config = read_checkpoint(path, FORMAT)
     recipe = recipe_from_dict(settings_block(config, "recipe", path), where=f"{path}: recipe")
-    with torch.device("meta"):  # settings that lie must not ask for more memory than the weights that are there
-        check_names(build_video_model(recipe.model), state, path)
-    model = build_video_model(recipe.model)
-    load_strict(model, state, path)
-    return Checkpoint(model.eval(), recipe, settings_block(config, "info", path))
+    model = build_loaded(lambda: build_video_model(recipe.model), state, path)
+    return Checkpoint(model, recipe, settings_block(config, "info", path))
 
 
 def read_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -182,6 +180,18 @@ def settings_block(config: Mapping[str, Any], key: str, path: Path) -> dict[str,
     if not isinstance(block, dict):
         raise VidaffError(f"{path}: the settings block {key!r} is missing; it was not written by vidaff")
     return block
+
+
+def build_loaded(build: Callable[[], Model], state: Mapping[str, torch.Tensor], path: Path) -> Model:
+    """What ``build`` gives, with the weights ``state``, in evaluation mode; raises as :func:`load_strict`.
+
+    It is built without memory first: settings that lie must not ask for more of it than the weights that are there.
+    """
+    with torch.device("meta"):
+        check_names(build(), state, path)
+    model = build()
+    load_strict(model, state, path)
+    return model.eval()
 
 
 def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -28,8 +28,7 @@ from vidaff.models.image.settings import ClipVisionSettings, EncoderName, Ground
 from vidaff.predict import pick_device
 from vidaff.weights import (
     VERSION,
-    check_names,
-    load_strict,
+    build_loaded,
     read_checkpoint,
     resolve_checkpoint,
     settings_block,
@@ -231,15 +230,10 @@ def load_cam(path_or_name: str | Path) -> CamCheckpoint:
     if not isinstance(names, list) or not 0 < len(names) <= MAX_NAMES or not all(isinstance(n, str) for n in names):
         raise VidaffError(f"{path}: info.affordances must be a list of 1 to {MAX_NAMES} names")
     try:
-        # Without memory first: settings that lie must not ask for more of it than the weights that are there.
-        with torch.device("meta"):
-            planned, _ = build_cam(recipe.model, len(names))
-        check_names(planned, state, path)
-        model, _ = build_cam(recipe.model, len(names))
+        model = build_loaded(lambda: build_cam(recipe.model, len(names))[0], state, path)
     except (ValueError, ValidationError) as error:
         raise VidaffError(f"{path}: recipe: {error}") from error
-    load_strict(model, state, path)
-    return CamCheckpoint(model.eval(), recipe, info)
+    return CamCheckpoint(model, recipe, info)
 
 
 class CamRunner:

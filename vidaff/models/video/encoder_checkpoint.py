@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vidaff.models.video.action_encoder import ActionEncoder, build_action_encoder
 from vidaff.models.video.encoder_settings import EncoderRecipe, encoder_recipe_from_dict
 from vidaff.weights import (
     VERSION,
-    check_names,
-    load_strict,
+    build_loaded,
     read_checkpoint,
     resolve_checkpoint,
     settings_block,
@@ -42,11 +39,8 @@ def load_encoder(path_or_name: str | Path) -> EncoderCheckpoint:
     path = resolve_checkpoint(path_or_name)
     state, config = read_checkpoint(path, FORMAT)
     recipe = encoder_recipe_from_dict(settings_block(config, "recipe", path), where=f"{path}: recipe")
-    with torch.device("meta"):  # settings that lie must not ask for more memory than the weights that are there
-        check_names(build_action_encoder(recipe.model), state, path)
-    model = build_action_encoder(recipe.model)
-    load_strict(model, state, path)
-    return EncoderCheckpoint(model.eval(), recipe, settings_block(config, "info", path))
+    model = build_loaded(lambda: build_action_encoder(recipe.model), state, path)
+    return EncoderCheckpoint(model, recipe, settings_block(config, "info", path))
 
 
 def save_encoder(folder: str | Path, model: ActionEncoder, recipe: EncoderRecipe, info: Mapping[str, Any]) -> Path:
