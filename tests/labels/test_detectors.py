@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from tests.labels import tiny_models
 from tests.labels.test_vlpart import SMALL, tiny_state
-from tests.models.image_models import save_archive, save_tokenizer, tiny_vocabulary
+from tests.labels.tiny_models import tiny_text_tower
+from tests.models.image_models import save_archive, save_tokenizer
 from vidaff.config import validate_settings
 from vidaff.errors import VidaffError
 from vidaff.labels.detectors import for_picture, load_detector
@@ -248,19 +249,7 @@ def test_vlpart_with_a_clip_archive(tmp_path):
 
 
 def test_vlpart_with_the_checkpoints_own_tower(tmp_path):
-    torch.manual_seed(0)
-    width, block = 16, "transformer.resblocks.0"
-    tower = {
-        "token_embedding.weight": (len(tiny_vocabulary()), width), "positional_embedding": (16, width),
-        "ln_final.weight": (width,), "ln_final.bias": (width,), "text_projection": (width, 12),
-        f"{block}.attn.in_proj_weight": (3 * width, width), f"{block}.attn.in_proj_bias": (3 * width,),
-        f"{block}.attn.out_proj.weight": (width, width), f"{block}.attn.out_proj.bias": (width,),
-        f"{block}.ln_1.weight": (width,), f"{block}.ln_1.bias": (width,),
-        f"{block}.ln_2.weight": (width,), f"{block}.ln_2.bias": (width,),
-        f"{block}.mlp.c_fc.weight": (4 * width, width), f"{block}.mlp.c_fc.bias": (4 * width,),
-        f"{block}.mlp.c_proj.weight": (width, 4 * width), f"{block}.mlp.c_proj.bias": (width,),
-    }  # fmt: skip
-    state = {**tiny_state(), **{f"text_encoder.{name}": torch.randn(shape) for name, shape in tower.items()}}
+    state = {**tiny_state(), **tiny_text_tower()}
     tokenizer = str(save_tokenizer(tmp_path / "tokenizer"))
     options = {"text_heads": 2}
     detector = load_detector(vlpart_settings(tmp_path, state, tokenizer=tokenizer, options=options), device="cpu")

@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner
 
 from tests.labels.test_vlpart import tiny_state
-from tests.labels.tiny_models import picture, save_owl, save_sam, save_sam2
-from tests.models.image_models import save_tokenizer, tiny_clip, tiny_vocabulary
+from tests.labels.tiny_models import picture, save_owl, save_sam, save_sam2, tiny_text_tower
+from tests.models.image_models import save_tokenizer, tiny_clip
 from tests.toy_agd20k import write_toy_tree
 from vidaff.cli import cli
 from vidaff.cli.label import command as label_command
@@ -41,20 +41,7 @@ TRAIN = (
 
 def save_vlpart(path: Path) -> None:
     """A tiny checkpoint with a text tower, as the authors publish theirs."""
-    torch.manual_seed(0)
-    width, block = 16, "transformer.resblocks.0"
-    shapes = {
-        "token_embedding.weight": (len(tiny_vocabulary()), width), "positional_embedding": (16, width),
-        "ln_final.weight": (width,), "ln_final.bias": (width,), "text_projection": (width, 12),
-        f"{block}.attn.in_proj_weight": (3 * width, width), f"{block}.attn.in_proj_bias": (3 * width,),
-        f"{block}.attn.out_proj.weight": (width, width), f"{block}.attn.out_proj.bias": (width,),
-        f"{block}.ln_1.weight": (width,), f"{block}.ln_1.bias": (width,),
-        f"{block}.ln_2.weight": (width,), f"{block}.ln_2.bias": (width,),
-        f"{block}.mlp.c_fc.weight": (4 * width, width), f"{block}.mlp.c_fc.bias": (4 * width,),
-        f"{block}.mlp.c_proj.weight": (width, 4 * width), f"{block}.mlp.c_proj.bias": (width,),
-    }  # fmt: skip
-    tower = {f"text_encoder.{name}": torch.randn(shape) for name, shape in shapes.items()}
-    torch.save({"model": {**tiny_state(), **tower}}, path)
+    torch.save({"model": {**tiny_state(), **tiny_text_tower()}}, path)
 
 
 def write_what_the_page_names() -> None:

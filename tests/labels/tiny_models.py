@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from tests.models.image_models import tiny_vocabulary
+
 WORDS = ("knife", "blade", "cup", "handle", "bottle", "a", "photo", "of")
 
 
@@ -228,3 +230,20 @@ def save_sam3(folder: Path) -> Path:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     clip_tokenizer().save_pretrained(folder)
     return folder
+
+
+def tiny_text_tower() -> dict[str, torch.Tensor]:
+    """Random weights of a text tower, by the names that VLPart's checkpoints have."""
+    torch.manual_seed(0)
+    width, block = 16, "transformer.resblocks.0"
+    shapes = {
+        "token_embedding.weight": (len(tiny_vocabulary()), width), "positional_embedding": (16, width),
+        "ln_final.weight": (width,), "ln_final.bias": (width,), "text_projection": (width, 12),
+        f"{block}.attn.in_proj_weight": (3 * width, width), f"{block}.attn.in_proj_bias": (3 * width,),
+        f"{block}.attn.out_proj.weight": (width, width), f"{block}.attn.out_proj.bias": (width,),
+        f"{block}.ln_1.weight": (width,), f"{block}.ln_1.bias": (width,),
+        f"{block}.ln_2.weight": (width,), f"{block}.ln_2.bias": (width,),
+        f"{block}.mlp.c_fc.weight": (4 * width, width), f"{block}.mlp.c_fc.bias": (4 * width,),
+        f"{block}.mlp.c_proj.weight": (width, 4 * width), f"{block}.mlp.c_proj.bias": (width,),
+    }  # fmt: skip
+    return {f"text_encoder.{name}": torch.randn(shape) for name, shape in shapes.items()}
